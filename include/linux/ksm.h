@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Kernel samepage merging: what the rest of the kernel calls.
+ *
+ * Each function says who calls it and with which locks; the implementation is
+ * in mm/ksm/, the design in Documentation/mm/ksm.rst.
+ */
+#ifndef __LINUX_KSM_H
+#define __LINUX_KSM_H
+
+#include <linux/bitops.h>
+#include <linux/mm.h>
+#include <linux/pagemap.h>
+#include <linux/rmap.h>
+#include <linux/sched.h>
+#include <linux/sched/coredump.h>
+
+#ifdef CONFIG_KSM
+
+/* madvise(2) and mremap(2); mmap_lock held for writing. */
+int ksm_madvise(struct vm_area_struct *vma, unsigned long start,
+		unsigned long end, int advice, unsigned long *vm_flags);
+
+/* mmap(2) and brk(2), for each new VMA; mmap_lock held for writing. */
+void ksm_add_vma(struct vm_area_struct *vma);
+
+/* prctl(2) PR_SET_MEMORY_MERGE, and s390's KVM; mmap_lock held for writing. */
+int ksm_enable_merge_any(struct mm_struct *mm);
+int ksm_disable_merge_any(struct mm_struct *mm);
+int ksm_disable(struct mm_struct *mm);
+
+int __ksm_enter(struct mm_struct *mm);
+void __ksm_exit(struct mm_struct *mm);
+
+/* Reverse mapping, migration, swap-in and memory failure; folio locked. */
+struct folio *ksm_might_need_to_copy(struct folio *folio,
+			struct vm_area_struct *vma, unsigned long addr);
+void rmap_walk_ksm(struct folio *folio, struct rmap_walk_control *rwc);
+void folio_migrate_ksm(struct folio *newfolio, struct folio *folio);
+void collect_procs_ksm(struct folio *folio, struct page *page,
+		struct list_head *to_kill, int force_early);
+
+/* Bytes that KSM saves @mm, less what it spends on it; for /proc. */
+long ksm_process_profit(struct mm_struct *mm);
+
+/* Zero pages that KSM mapped, in all mms. */
+extern atomic_long_t ksm_zero_pages;
+
+/*
+ * A PTE of the zero page that KSM put there is told from all others by its
+ * dirty bit, which no other user of the zero page sets.
+ */
+#define is_ksm_zero_pte(pte)	(pte_dirty(pte) && is_zero_pfn(pte_pfn(pte)))
+
+static inline void ksm_add_zero_pages(struct mm_struct *mm, long nr)
+{
+	atomic_long_add(nr, &mm->ksm_zero_pages);
+	atomic_long_add(nr, &ksm_zero_pages);
+}
+
+/* To be called, page-table lock held, wherever such a PTE comes into being... */
+static inline void ksm_map_zero_page(struct mm_struct *mm)
+{
+	ksm_add_zero_pages(mm, 1);
+}
+
+/* ...is copied into the page tables of another mm... */
+static inline void ksm_copy_zero_page(struct mm_struct *mm, pte_t pte)
+{
+	if (is_ksm_zero_pte(pte))
+		ksm_add_zero_pages(mm, 1);
+}
+
+/* ...and goes away. */
+static inline void ksm_might_unmap_zero_page(struct mm_struct *mm, pte_t pte)
+{
+	if (is_ksm_zero_pte(pte))
+		ksm_add_zero_pages(mm, -1);
+}
+
+static inline long mm_ksm_zero_pages(struct mm_struct *mm)
+{
+	return atomic_long_read(&mm->ksm_zero_pages);
+}
+
+/* A new mm, perhaps a bytewise copy of another: nothing of it is merged. */
+static inline void ksm_mm_init(struct mm_struct *mm)
+{
+	mm->ksm_merging_pages = 0;
+	mm->ksm_rmap_items = 0;
+	atomic_long_set(&mm->ksm_zero_pages, 0);
+}
+
+/*
+ * fork(2), both mms locked for writing. Without memory for the registration
+ * the child goes on without merging.
+ */
+static inline void ksm_fork(struct mm_struct *mm, struct mm_struct *oldmm)
+{
+	if (test_bit(MMF_VM_MERGEABLE, &oldmm->flags))
+		__ksm_enter(mm);
+}
+
+/* execve(2), before the new mm is used; the mm locked for writing. */
+static inline int ksm_execve(struct mm_struct *mm)
+{
+	return test_bit(MMF_VM_MERGE_ANY, &mm->flags) ? __ksm_enter(mm) : 0;
+}
+
+/* The last user of @mm is gone, its page tables are about to go. */
+static inline void ksm_exit(struct mm_struct *mm)
+{
+	if (test_bit(MMF_VM_MERGEABLE, &mm->flags))
+		__ksm_exit(mm);
+}
+
+#else /* CONFIG_KSM */
+
+static inline void ksm_add_vma(struct vm_area_struct *vma) { }
+static inline int ksm_disable(struct mm_struct *mm) { return 0; }
+static inline void ksm_mm_init(struct mm_struct *mm) { }
+static inline void ksm_fork(struct mm_struct *mm, struct mm_struct *oldmm) { }
+static inline int ksm_execve(struct mm_struct *mm) { return 0; }
+static inline void ksm_exit(struct mm_struct *mm) { }
+static inline void ksm_copy_zero_page(struct mm_struct *mm, pte_t pte) { }
+static inline void ksm_might_unmap_zero_page(struct mm_struct *mm, pte_t pte) { }
+
+static inline void collect_procs_ksm(struct folio *folio, struct page *page,
+		struct list_head *to_kill, int force_early)
+{
+}
+
+#ifdef CONFIG_MMU
+static inline int ksm_madvise(struct vm_area_struct *vma, unsigned long start,
+		unsigned long end, int advice, unsigned long *vm_flags)
+{
+	return 0;
+}
+
+static inline struct folio *ksm_might_need_to_copy(struct folio *folio,
+		struct vm_area_struct *vma, unsigned long addr)
+{
+	return folio;
+}
+
+static inline void rmap_walk_ksm(struct folio *folio,
+		struct rmap_walk_control *rwc)
+{
+}
+
+static inline void folio_migrate_ksm(struct folio *newfolio, struct folio *old)
+{
+}
+#endif /* CONFIG_MMU */
+
+#endif /* CONFIG_KSM */
+
+#endif /* __LINUX_KSM_H */

@@ -1,0 +1,523 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Merging: write-protect a page, compare it, and map a KSM page in its place;
+ * or make it a KSM page itself.
+ *
+ * This is where the promise is kept that no byte changes under a process:
+ * nothing is mapped in a page's place unless both were compared in full while
+ * no PTE and nobody else could write to either.
+ */
+#include <linux/highmem.h>
+#include <linux/mm.h>
+#include <linux/memremap.h>
+#include <linux/mmu_notifier.h>
+#include <linux/page-flags.h>
+#include <linux/pagewalk.h>
+#include <linux/rmap.h>
+#include <linux/string.h>
+#include <linux/swap.h>
+#include <asm/tlbflush.h>
+#include <trace/events/ksm.h>
+
+#include "../internal.h"
+#include "ksm.h"
+
+/**
+ * struct mapping - one PTE and the private page that it maps
+ * @vma: the VMA; the mm's mmap_lock is held for reading
+ * @addr: the address
+ * @page: the page, locked, a reference held
+ * @pte: the PTE as protect() left it
+ */
+struct mapping {
+	struct vm_area_struct *vma;
+	unsigned long addr;
+	struct page *page;
+	pte_t pte;
+};
+
+/**
+ * ksm_scope - with whom may this page share?
+ * @page: the page
+ *
+ * Return: a number; pages of equal numbers may share.
+ */
+unsigned int ksm_scope(struct page *page)
+{
+	return READ_ONCE(ksm_settings.merge_across_nodes) ? 0 :
+							    page_to_nid(page);
+}
+
+/**
+ * ksm_find_vma - the VMA of an address, if its pages may be merged
+ * @mm: the mm
+ * @addr: the address
+ *
+ * Context: mmap_lock held.
+ * Return: the VMA, or NULL.
+ */
+struct vm_area_struct *ksm_find_vma(struct mm_struct *mm, unsigned long addr)
+{
+	struct vm_area_struct *vma;
+
+	if (ksm_mm_exiting(mm))
+		return NULL;
+	vma = vma_lookup(mm, addr);
+	if (!vma || !(vma->vm_flags & VM_MERGEABLE) || !vma->anon_vma)
+		return NULL;
+	return vma;
+}
+
+/**
+ * ksm_get_page - get the anonymous page that is mapped at an address
+ * @vma: the VMA
+ * @addr: the address
+ *
+ * Context: mmap_lock held.
+ * Return: the page with a reference, or NULL.
+ */
+struct page *ksm_get_page(struct vm_area_struct *vma, unsigned long addr)
+{
+	struct page *page = NULL;
+	struct folio_walk fw;
+	struct folio *folio;
+
+	folio = folio_walk_start(&fw, vma, addr, 0);
+	if (!folio)
+		return NULL;
+	if (fw.page && folio_test_anon(folio) && !folio_is_zone_device(folio) &&
+	    !PageHWPoison(fw.page)) {
+		page = fw.page;
+		folio_get(folio);
+	}
+	folio_walk_end(&fw, vma);
+	return page;
+}
+
+/*
+ * Locks a page that is to be merged, and splits the huge page that it is part
+ * of. Never waits: the caller may have a KSM page locked.
+ */
+static int lock_private(struct page *page)
+{
+	struct folio *folio = page_folio(page);
+
+	if (!folio_trylock(folio))
+		return -EAGAIN;
+	/* Afterwards it is @page's own folio that is locked. */
+	if (folio_test_large(folio) && split_huge_page(page)) {
+		folio_unlock(folio);
+		return -EAGAIN;
+	}
+	folio = page_folio(page);
+	if (!folio_test_anon(folio) || folio_test_ksm(folio)) {
+		folio_unlock(folio);
+		return -ENOENT;
+	}
+	return 0;
+}
+
+static pte_t *lock_pte(struct mapping *map, spinlock_t **ptl)
+{
+	struct mm_struct *mm = map->vma->vm_mm;
+	pmd_t *pmd = mm_find_pmd(mm, map->addr);
+
+	return pmd ? pte_offset_map_lock(mm, pmd, map->addr, ptl) : NULL;
+}
+
+/*
+ * Is anybody else using the page than those that map it, the swap cache and
+ * we? They may be about to write to it, without any PTE to stop them.
+ */
+static bool used_elsewhere(struct folio *folio)
+{
+	int expected = folio_mapcount(folio) + folio_test_swapcache(folio) + 1;
+
+	return folio_ref_count(folio) != expected;
+}
+
+/* The page-table lock is held. False leaves the PTE as it was. */
+static bool protect_locked(struct mapping *map, pte_t *ptep)
+{
+	struct vm_area_struct *vma = map->vma;
+	struct folio *folio = page_folio(map->page);
+	pte_t was = ptep_get(ptep);
+	bool exclusive, flushed = false;
+
+	if (!pte_present(was) || pte_pfn(was) != page_to_pfn(map->page))
+		return false;
+
+	exclusive = PageAnonExclusive(map->page);
+	if (pte_write(was) || pte_dirty(was) || exclusive ||
+	    mm_tlb_flush_pending(vma->vm_mm)) {
+		/*
+		 * GUP-fast takes no lock: it gets its reference first and then
+		 * looks whether the PTE is the same. With the PTE empty and
+		 * flushed, either the reference is there to be counted now, or
+		 * it will not be taken.
+		 */
+		flush_cache_page(vma, map->addr, page_to_pfn(map->page));
+		was = ptep_clear_flush(vma, map->addr, ptep);
+		flushed = true;
+	}
+	if (used_elsewhere(folio) ||
+	    (exclusive && folio_try_share_anon_rmap_pte(folio, map->page))) {
+		if (flushed)
+			set_pte_at(vma->vm_mm, map->addr, ptep, was);
+		return false;
+	}
+
+	map->pte = was;
+	if (flushed) {
+		if (pte_dirty(was))
+			folio_mark_dirty(folio);
+		map->pte = pte_wrprotect(pte_mkclean(was));
+		set_pte_at(vma->vm_mm, map->addr, ptep, map->pte);
+	}
+	return true;
+}
+
+/* Makes sure that nobody can write to the page. It stays so while locked. */
+static int protect(struct mapping *map)
+{
+	spinlock_t *ptl;
+	pte_t *ptep;
+	bool done;
+
+	ptep = lock_pte(map, &ptl);
+	if (!ptep)
+		return -EAGAIN;
+	done = protect_locked(map, ptep);
+	pte_unmap_unlock(ptep, ptl);
+	return done ? 0 : -EAGAIN;
+}
+
+/* The PTE of @kpage that takes the place of @old, with what user space sees. */
+static pte_t shared_pte(struct mapping *map, struct page *kpage, pte_t old)
+{
+	pgprot_t prot = map->vma->vm_page_prot;
+	pte_t pte;
+
+	if (is_zero_pfn(page_to_pfn(kpage)))
+		pte = pte_mkdirty(pte_mkspecial(pfn_pte(page_to_pfn(kpage),
+							prot)));
+	else
+		pte = mk_pte(kpage, prot);
+	pte = pte_wrprotect(pte);
+	/* Making a PTE dirty may have set this one, too. */
+	pte = pte_soft_dirty(old) ? pte_mksoft_dirty(pte) :
+				    pte_clear_soft_dirty(pte);
+	if (pte_uffd_wp(old))
+		pte = pte_mkuffd_wp(pte);
+	return pte;
+}
+
+static void replace_locked(struct mapping *map, struct page *kpage, pte_t *ptep)
+{
+	struct vm_area_struct *vma = map->vma;
+	struct mm_struct *mm = vma->vm_mm;
+	struct folio *folio = page_folio(map->page);
+	pte_t old;
+
+	if (is_zero_pfn(page_to_pfn(kpage))) {
+		ksm_map_zero_page(mm);
+		dec_mm_counter(mm, MM_ANONPAGES);
+	} else {
+		folio_get(page_folio(kpage));
+		folio_add_anon_rmap_pte(page_folio(kpage), kpage, vma,
+					map->addr, RMAP_NONE);
+	}
+
+	flush_cache_page(vma, map->addr, page_to_pfn(map->page));
+	old = ptep_clear_flush(vma, map->addr, ptep);
+	set_pte_at(mm, map->addr, ptep, shared_pte(map, kpage, old));
+
+	folio_remove_rmap_pte(folio, map->page, vma);
+	if (!folio_mapped(folio))
+		folio_free_swap(folio);
+	folio_put(folio);
+}
+
+/* Maps @kpage, whose content was compared, unless the PTE has changed since. */
+static int replace(struct mapping *map, struct page *kpage)
+{
+	spinlock_t *ptl;
+	pte_t *ptep;
+	bool same;
+
+	ptep = lock_pte(map, &ptl);
+	if (!ptep)
+		return -EAGAIN;
+	/* That it was read meanwhile does not matter. */
+	same = pte_same(pte_mkyoung(ptep_get(ptep)), pte_mkyoung(map->pte));
+	if (same)
+		replace_locked(map, kpage, ptep);
+	pte_unmap_unlock(ptep, ptl);
+	return same ? 0 : -EAGAIN;
+}
+
+/*
+ * Protects, compares and replaces. Secondary MMUs are shut out all the way
+ * through, so that they need not be told twice.
+ */
+static int substitute(struct mapping *map, struct page *kpage)
+{
+	struct mmu_notifier_range range;
+	int err;
+
+	mmu_notifier_range_init(&range, MMU_NOTIFY_CLEAR, 0, map->vma->vm_mm,
+				map->addr, map->addr + PAGE_SIZE);
+	mmu_notifier_invalidate_range_start(&range);
+	err = protect(map);
+	if (!err && !pages_identical(map->page, kpage))
+		err = -ENOENT;
+	if (!err)
+		err = replace(map, kpage);
+	mmu_notifier_invalidate_range_end(&range);
+	return err;
+}
+
+static bool has_odd_pgoff(struct vm_area_struct *vma,
+			  struct ksm_rmap_item *item)
+{
+	return linear_page_index(vma, ksm_item_address(item)) !=
+	       ksm_item_chunk(item)->pgoff + ksm_item_place(item);
+}
+
+/* @kfolio is locked, and the PTE of @item maps it. */
+static void link_item(struct vm_area_struct *vma, struct ksm_rmap_item *item,
+		      struct folio *kfolio, struct anon_vma *anon_vma)
+{
+	get_anon_vma(anon_vma);
+	ksm_stable_link(kfolio, item, anon_vma, has_odd_pgoff(vma, item));
+}
+
+/* What takes a huge page apart has to be certain, as far as one can be. */
+static bool worth_splitting(struct page *page, struct page *kpage)
+{
+	return !PageTransCompound(page) || pages_identical(page, kpage);
+}
+
+/**
+ * ksm_merge_with - map a KSM page in the place of an equal one
+ * @vma: the VMA of the page
+ * @item: the page's item, in the caller's hands and in no tree
+ * @kfolio: the KSM page, a reference held
+ *
+ * Context: mmap_lock held for reading; no folio lock held; sleeps.
+ * Return: 0 and the item is %KSM_ITEM_STABLE; -ENOENT: they are not equal;
+ *	-EAGAIN: something was in the way, perhaps not for long.
+ */
+int ksm_merge_with(struct vm_area_struct *vma, struct ksm_rmap_item *item,
+		   struct folio *kfolio)
+{
+	struct page *kpage = &kfolio->page;
+	struct mapping map = { .vma = vma, .addr = ksm_item_address(item) };
+	struct ksm_stable_node *node;
+	int err = -ENOENT;
+
+	map.page = ksm_get_page(vma, map.addr);
+	if (!map.page)
+		return err;
+	if (PageKsm(map.page) || !worth_splitting(map.page, kpage))
+		goto put;
+
+	/* Waiting is fine as long as nothing else is locked. */
+	folio_lock(kfolio);
+	err = -EAGAIN;
+	if (!ksm_stable_has_room(kfolio))
+		goto unlock;
+	node = ksm_folio_node(kfolio);
+	if (node->scope != ksm_scope(map.page))
+		goto unlock;
+	/*
+	 * Its last sharer may have declared it free (MADV_FREE), in which case
+	 * reclaim would drop it; the new one has not.
+	 */
+	folio_mark_dirty(kfolio);
+	err = lock_private(map.page);
+	if (err)
+		goto unlock;
+	err = substitute(&map, kpage);
+	folio_unlock(page_folio(map.page));
+	if (!err)
+		link_item(vma, item, kfolio, vma->anon_vma);
+unlock:
+	folio_unlock(kfolio);
+put:
+	put_page(map.page);
+	trace_ksm_merge_with_ksm_page(kpage, page_to_pfn(kpage), item,
+				      vma->vm_mm, err);
+	return err;
+}
+
+/**
+ * ksm_merge_zero - map the zero page in the place of a page full of zeroes
+ * @vma: the VMA of the page
+ * @item: the page's item, in the caller's hands and in no tree
+ *
+ * Context: mmap_lock held for reading; no folio lock held; sleeps.
+ * Return: as ksm_merge_with(), but the item's state stays.
+ */
+int ksm_merge_zero(struct vm_area_struct *vma, struct ksm_rmap_item *item)
+{
+	struct mapping map = { .vma = vma, .addr = ksm_item_address(item) };
+	struct page *zero = ZERO_PAGE(map.addr);
+	int err = -ENOENT;
+
+	if (mm_forbids_zeropage(vma->vm_mm))
+		return err;
+	map.page = ksm_get_page(vma, map.addr);
+	if (!map.page)
+		return err;
+	if (!PageKsm(map.page) && worth_splitting(map.page, zero)) {
+		err = lock_private(map.page);
+		if (!err) {
+			err = substitute(&map, zero);
+			folio_unlock(page_folio(map.page));
+		}
+	}
+	put_page(map.page);
+	trace_ksm_merge_one_page(page_to_pfn(zero), item, vma->vm_mm, err);
+	return err;
+}
+
+/* A page of the chain that a new dup of it is to join, locked; or NULL. */
+static struct folio *lock_peer(struct ksm_stable_hits *hits, struct page *page)
+{
+	unsigned int i;
+
+	for (i = 0; i < hits->nr; i++)
+		if (pages_identical(page, &hits->folio[i]->page) &&
+		    folio_trylock(hits->folio[i]))
+			return hits->folio[i];
+	return NULL;
+}
+
+/* The page is locked and protected, and its content is that of the key. */
+static void make_ksm(struct mapping *map, struct ksm_rmap_item *item,
+		     struct ksm_stable_node *node,
+		     struct ksm_stable_node **spare)
+{
+	struct ksm_stable_hits hits = { .nr = 0 };
+	struct folio *folio = page_folio(map->page), *peer = NULL;
+	/*
+	 * Not that of the VMA: if a fork has left the page mapped in several
+	 * mms, this one covers them all.
+	 */
+	struct anon_vma *anon_vma = folio_anon_vma(folio);
+
+	if (*spare) {
+		ksm_stable_find(node->key, node->scope, true, &hits);
+		peer = lock_peer(&hits, map->page);
+	}
+	/* A clean page would be dropped by reclaim, not swapped out. */
+	folio_mark_dirty(folio);
+	get_anon_vma(anon_vma);
+	ksm_stable_insert(node, folio, peer, spare);
+	ksm_stable_link(folio, item, anon_vma, has_odd_pgoff(map->vma, item));
+	if (peer)
+		folio_unlock(peer);
+	ksm_stable_hits_put(&hits);
+}
+
+/* Protects the page, and makes sure that it has the item's key. */
+static int protect_content(struct mapping *map, struct ksm_rmap_item *item,
+			   unsigned int scope)
+{
+	struct mmu_notifier_range range;
+	int err;
+
+	mmu_notifier_range_init(&range, MMU_NOTIFY_CLEAR, 0, map->vma->vm_mm,
+				map->addr, map->addr + PAGE_SIZE);
+	mmu_notifier_invalidate_range_start(&range);
+	err = protect(map);
+	mmu_notifier_invalidate_range_end(&range);
+	if (err)
+		return err;
+	return ksm_key(ksm_fingerprint(map->page), scope) ==
+	       ksm_item_key(item) ? 0 : -ENOENT;
+}
+
+/**
+ * ksm_promote - make a page a KSM page
+ * @vma: the VMA of the page
+ * @item: the page's item, with its key, in the caller's hands and in no tree
+ * @full: there may be KSM pages with this content, which have no room
+ * @kfolio: on success the page, with a reference
+ *
+ * Context: mmap_lock held for reading; no folio lock held; sleeps, allocates.
+ * Return: 0 and the item is %KSM_ITEM_STABLE; -ENOENT: the page has another
+ *	key now; -EAGAIN: something was in the way; -ENOMEM.
+ */
+int ksm_promote(struct vm_area_struct *vma, struct ksm_rmap_item *item,
+		bool full, struct folio **kfolio)
+{
+	struct mapping map = { .vma = vma, .addr = ksm_item_address(item) };
+	struct ksm_stable_node *node, *spare = NULL;
+	int err = -ENOMEM;
+
+	node = ksm_stable_alloc();
+	if (!node)
+		return err;
+	if (full) {
+		spare = ksm_stable_alloc();
+		if (!spare)
+			goto free;
+	}
+	err = -ENOENT;
+	map.page = ksm_get_page(vma, map.addr);
+	if (!map.page)
+		goto free;
+	err = lock_private(map.page);
+	if (err)
+		goto put;
+	node->key = ksm_item_key(item);
+	node->scope = ksm_scope(map.page);
+	err = protect_content(&map, item, node->scope);
+	if (!err) {
+		make_ksm(&map, item, node, &spare);
+		node = NULL;
+		*kfolio = page_folio(map.page);
+	}
+	folio_unlock(page_folio(map.page));
+	trace_ksm_merge_one_page(page_to_pfn(map.page), item, vma->vm_mm, err);
+put:
+	if (err)
+		put_page(map.page);
+free:
+	ksm_stable_free(node);
+	ksm_stable_free(spare);
+	return err;
+}
+
+/**
+ * ksm_adopt - note that a KSM page is mapped here, too
+ * @vma: the VMA
+ * @item: the item of the address, in the caller's hands and in no tree
+ * @kfolio: the KSM page, a reference held
+ *
+ * A fork or a swap-in mapped it. It counts as a sharer even where that makes
+ * more of them than max_page_sharing: mapped it is anyway.
+ *
+ * Context: mmap_lock held for reading; no folio lock held; sleeps.
+ * Return: 0 and the item is %KSM_ITEM_STABLE, or -ENOENT.
+ */
+int ksm_adopt(struct vm_area_struct *vma, struct ksm_rmap_item *item,
+	      struct folio *kfolio)
+{
+	struct mapping map = { .vma = vma, .addr = ksm_item_address(item) };
+	struct page *page;
+	int err = -ENOENT;
+
+	folio_lock(kfolio);
+	page = ksm_get_page(vma, map.addr);
+	if (page == &kfolio->page && ksm_folio_node(kfolio)) {
+		link_item(vma, item, kfolio, vma->anon_vma);
+		err = 0;
+	}
+	if (page)
+		put_page(page);
+	folio_unlock(kfolio);
+	return err;
+}

@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * /sys/kernel/mm/ksm: the settings and the counters.
+ *
+ * Documentation/ABI/testing/sysfs-kernel-mm-ksm says what each file means. A
+ * write either takes effect as a whole, or returns an error and changes
+ * nothing.
+ */
+#include <linux/kobject.h>
+#include <linux/kstrtox.h>
+#include <linux/mutex.h>
+#include <linux/sysfs.h>
+
+#include "ksm.h"
+
+#define KSM_ATTR_RO(name) \
+	static struct kobj_attribute name##_attr = __ATTR_RO(name)
+#define KSM_ATTR_RW(name) \
+	static struct kobj_attribute name##_attr = __ATTR_RW(name)
+
+/* A file that shows a number. */
+#define KSM_SHOW(name, format, value)					\
+static ssize_t name##_show(struct kobject *kobj,			\
+			   struct kobj_attribute *attr, char *buf)	\
+{									\
+	return sysfs_emit(buf, format "\n", value);			\
+}
+
+#define KSM_COUNTER(name, value)					\
+KSM_SHOW(name, "%ld", (long)(value))					\
+KSM_ATTR_RO(name)
+
+/* A file that sets a number without anybody needing to be told. */
+#define KSM_SETTING(name, type, format, parse)				\
+KSM_SHOW(name, format, READ_ONCE(ksm_settings.name))			\
+static ssize_t name##_store(struct kobject *kobj,			\
+			    struct kobj_attribute *attr,		\
+			    const char *buf, size_t count)		\
+{									\
+	type value;							\
+									\
+	if (parse)							\
+		return -EINVAL;						\
+	mutex_lock(&ksm_control);					\
+	WRITE_ONCE(ksm_settings.name, value);				\
+	mutex_unlock(&ksm_control);					\
+	return count;							\
+}									\
+KSM_ATTR_RW(name)
+
+static long counter(const atomic_long_t *count)
+{
+	return atomic_long_read(count);
+}
+
+/* --------------------------------------------------------------- settings */
+
+KSM_SETTING(pages_to_scan, unsigned int, "%u", kstrtouint(buf, 10, &value));
+KSM_SETTING(smart_scan, bool, "%u", kstrtobool(buf, &value));
+KSM_SETTING(use_zero_pages, bool, "%u", kstrtobool(buf, &value));
+
+KSM_SHOW(stable_node_chains_prune_millisecs, "%u",
+	 READ_ONCE(ksm_settings.prune_millisecs))
+
+static ssize_t stable_node_chains_prune_millisecs_store(struct kobject *kobj,
+							struct kobj_attribute *attr,
+							const char *buf,
+							size_t count)
+{
+	unsigned int value;
+
+	if (kstrtouint(buf, 10, &value))
+		return -EINVAL;
+	mutex_lock(&ksm_control);
+	WRITE_ONCE(ksm_settings.prune_millisecs, value);
+	mutex_unlock(&ksm_control);
+	return count;
+}
+KSM_ATTR_RW(stable_node_chains_prune_millisecs);
+
+KSM_SHOW(sleep_millisecs, "%u", READ_ONCE(ksm_settings.sleep_millisecs))
+
+static ssize_t sleep_millisecs_store(struct kobject *kobj,
+				     struct kobj_attribute *attr,
+				     const char *buf, size_t count)
+{
+	unsigned int value;
+
+	if (kstrtouint(buf, 10, &value))
+		return -EINVAL;
+	mutex_lock(&ksm_control);
+	WRITE_ONCE(ksm_settings.sleep_millisecs, value);
+	mutex_unlock(&ksm_control);
+	wake_up_interruptible(&ksm_wait);
+	return count;
+}
+KSM_ATTR_RW(sleep_millisecs);
+
+KSM_SHOW(run, "%u", READ_ONCE(ksm_settings.run))
+
+/* Undoes all merging. On error, merging stays off and some of it remains. */
+static int unmerge(void)
+{
+	int err;
+
+	down_write(&ksm_gate);
+	err = ksm_unmerge_all();
+	if (err)
+		WRITE_ONCE(ksm_settings.run, KSM_RUN_STOP);
+	up_write(&ksm_gate);
+	return err;
+}
+
+static ssize_t run_store(struct kobject *kobj, struct kobj_attribute *attr,
+			 const char *buf, size_t count)
+{
+	unsigned int value;
+	int err = 0;
+
+	if (kstrtouint(buf, 10, &value) || value > KSM_RUN_UNMERGE)
+		return -EINVAL;
+
+	mutex_lock(&ksm_control);
+	if (value != ksm_settings.run) {
+		WRITE_ONCE(ksm_settings.run, value);
+		if (value == KSM_RUN_UNMERGE)
+			err = unmerge();
+	}
+	mutex_unlock(&ksm_control);
+	wake_up_interruptible(&ksm_wait);
+	return err ? err : count;
+}
+KSM_ATTR_RW(run);
+
+/* The trees have to be empty for what @set changes: what is in them fits no more. */
+static int change_trees(void (*set)(unsigned int value), unsigned int value)
+{
+	int err = -EBUSY;
+
+	down_write(&ksm_gate);
+	if (!counter(&ksm_counters.pages_shared) && !ksm_stable_remove_all()) {
+		ksm_unstable_clear();
+		set(value);
+		err = 0;
+	}
+	up_write(&ksm_gate);
+	return err;
+}
+
+static void set_max_page_sharing(unsigned int value)
+{
+	WRITE_ONCE(ksm_settings.max_page_sharing, value);
+}
+
+KSM_SHOW(max_page_sharing, "%u", READ_ONCE(ksm_settings.max_page_sharing))
+
+static ssize_t max_page_sharing_store(struct kobject *kobj,
+				      struct kobj_attribute *attr,
+				      const char *buf, size_t count)
+{
+	int value, err;
+
+	err = kstrtoint(buf, 10, &value);
+	if (err)
+		return err;
+	/* A page that nobody may share is no KSM page. */
+	if (value < 2)
+		return -EINVAL;
+
+	mutex_lock(&ksm_control);
+	if (value != ksm_settings.max_page_sharing)
+		err = change_trees(set_max_page_sharing, value);
+	mutex_unlock(&ksm_control);
+	return err ? err : count;
+}
+KSM_ATTR_RW(max_page_sharing);
+
+#ifdef CONFIG_NUMA
+static void set_merge_across_nodes(unsigned int value)
+{
+	WRITE_ONCE(ksm_settings.merge_across_nodes, value);
+}
+
+KSM_SHOW(merge_across_nodes, "%u", READ_ONCE(ksm_settings.merge_across_nodes))
+
+static ssize_t merge_across_nodes_store(struct kobject *kobj,
+					struct kobj_attribute *attr,
+					const char *buf, size_t count)
+{
+	unsigned long value;
+	int err;
+
+	err = kstrtoul(buf, 10, &value);
+	if (err)
+		return err;
+	if (value > 1)
+		return -EINVAL;
+
+	mutex_lock(&ksm_control);
+	if (value != ksm_settings.merge_across_nodes)
+		err = change_trees(set_merge_across_nodes, value);
+	mutex_unlock(&ksm_control);
+	return err ? err : count;
+}
+KSM_ATTR_RW(merge_across_nodes);
+#endif
+
+/* --------------------------------------------------------------- counters */
+
+KSM_COUNTER(pages_scanned, counter(&ksm_counters.pages_scanned));
+KSM_COUNTER(pages_shared, counter(&ksm_counters.pages_shared));
+KSM_COUNTER(pages_sharing, counter(&ksm_counters.pages_sharing));
+KSM_COUNTER(pages_unshared, counter(&ksm_counters.pages_unshared));
+KSM_COUNTER(pages_skipped, counter(&ksm_counters.pages_skipped));
+KSM_COUNTER(ksm_zero_pages, counter(&ksm_zero_pages));
+KSM_COUNTER(stable_node_chains, counter(&ksm_counters.chains));
+KSM_COUNTER(stable_node_dups, counter(&ksm_counters.dups));
+KSM_COUNTER(full_scans, ksm_full_scans());
+KSM_COUNTER(metadata_bytes, ksm_metadata_bytes());
+
+/* Tracked, but in neither tree: mostly because they keep changing. */
+static long pages_volatile(void)
+{
+	long pages = counter(&ksm_counters.rmap_items) -
+		     counter(&ksm_counters.pages_shared) -
+		     counter(&ksm_counters.pages_sharing) -
+		     counter(&ksm_counters.pages_unshared);
+
+	/* The four are not read at one instant. */
+	return max(pages, 0L);
+}
+KSM_COUNTER(pages_volatile, pages_volatile());
+
+static long general_profit(void)
+{
+	long pages = counter(&ksm_counters.pages_sharing) +
+		     counter(&ksm_zero_pages);
+
+	return pages * (long)PAGE_SIZE - (long)ksm_metadata_bytes();
+}
+KSM_COUNTER(general_profit, general_profit());
+
+static struct attribute *ksm_attrs[] = {
+	&run_attr.attr,
+	&pages_to_scan_attr.attr,
+	&sleep_millisecs_attr.attr,
+	&smart_scan_attr.attr,
+	&use_zero_pages_attr.attr,
+	&max_page_sharing_attr.attr,
+#ifdef CONFIG_NUMA
+	&merge_across_nodes_attr.attr,
+#endif
+	&stable_node_chains_prune_millisecs_attr.attr,
+	&full_scans_attr.attr,
+	&pages_scanned_attr.attr,
+	&pages_skipped_attr.attr,
+	&pages_shared_attr.attr,
+	&pages_sharing_attr.attr,
+	&pages_unshared_attr.attr,
+	&pages_volatile_attr.attr,
+	&ksm_zero_pages_attr.attr,
+	&stable_node_chains_attr.attr,
+	&stable_node_dups_attr.attr,
+	&general_profit_attr.attr,
+	&metadata_bytes_attr.attr,
+	NULL,
+};
+
+static const struct attribute_group ksm_group = {
+	.name = "ksm",
+	.attrs = ksm_attrs,
+};
+
+int __init ksm_sysfs_init(void)
+{
+	return sysfs_create_group(mm_kobj, &ksm_group);
+}

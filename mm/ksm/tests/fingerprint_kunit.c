@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-2.0
+/* KUnit tests of fingerprints, keys and change detection. */
+#include "fixture.h"
+
+static struct page *test_page(struct kunit *test)
+{
+	struct page *page = alloc_page(GFP_KERNEL | __GFP_ZERO);
+
+	KUNIT_ASSERT_NOT_NULL(test, page);
+	return page;
+}
+
+/* Every byte counts: the first, the last, and one in each cache line. */
+static void fingerprint_bytes(struct kunit *test)
+{
+	struct page *page = test_page(test);
+	u8 *content = page_address(page);
+	u64 zero = ksm_fingerprint(page);
+	unsigned int at;
+
+	KUNIT_EXPECT_TRUE(test, ksm_is_zero_key(ksm_key(zero, 3), 3));
+	for (at = 0; at < PAGE_SIZE; at += 64) {
+		content[at + at / 64 % 64] = 1;
+		KUNIT_EXPECT_NE(test, ksm_fingerprint(page), zero);
+		content[at + at / 64 % 64] = 0;
+	}
+	content[PAGE_SIZE - 1] = 0x80;
+	KUNIT_EXPECT_NE(test, ksm_fingerprint(page), zero);
+	KUNIT_EXPECT_FALSE(test, ksm_is_zero_key(ksm_key(ksm_fingerprint(page),
+							 3), 3));
+	content[PAGE_SIZE - 1] = 0;
+	KUNIT_EXPECT_EQ(test, ksm_fingerprint(page), zero);
+	__free_page(page);
+}
+
+static void fingerprint_scopes(struct kunit *test)
+{
+	u64 some = 0x123456789abcdef0ULL;
+	unsigned int scope;
+
+	for (scope = 1; scope < 64; scope++) {
+		KUNIT_EXPECT_NE(test, ksm_key(some, scope), ksm_key(some, 0));
+		KUNIT_EXPECT_NE(test, ksm_key(some, scope),
+				ksm_key(some, scope - 1));
+		/* Taking a node to another scope relies on this. */
+		KUNIT_EXPECT_EQ(test, ksm_key(ksm_key(some, scope), scope),
+				some & ~KSM_PLACE_MASK);
+	}
+	KUNIT_EXPECT_NE(test, ksm_key(0, 0), 0);
+}
+
+/* How long a change can stay unseen is a promise of the documents. */
+static void fingerprint_reread(struct kunit *test)
+{
+	struct ksm_chunk *chunk = kunit_kzalloc(test, sizeof(*chunk),
+						GFP_KERNEL);
+	struct page *page = test_page(test), *other = test_page(test);
+	unsigned int visit, unread = 0, longest = 0, reads = 0;
+
+	KUNIT_ASSERT_NOT_NULL(test, chunk);
+	ksm_note_frame(chunk, 2, page);
+	for (visit = 0; visit < 1600; visit++) {
+		if (ksm_page_unread(chunk, 2, page, false)) {
+			longest = max(longest, ++unread);
+		} else {
+			unread = 0;
+			reads++;
+		}
+	}
+	KUNIT_EXPECT_EQ(test, longest, REREAD_VISITS - 1);
+	KUNIT_EXPECT_EQ(test, reads, 1600 / REREAD_VISITS + 2);
+	KUNIT_EXPECT_FALSE(test, ksm_page_unread(chunk, 2, page, true));
+	KUNIT_EXPECT_TRUE(test, ksm_page_unread(chunk, 2, page, false));
+	if (frame_tag(page) != frame_tag(other))
+		KUNIT_EXPECT_FALSE(test, ksm_page_unread(chunk, 2, other,
+							 false));
+	__free_page(other);
+	__free_page(page);
+}
+
+static struct kunit_case fingerprint_cases[] = {
+	KUNIT_CASE(fingerprint_bytes),
+	KUNIT_CASE(fingerprint_scopes),
+	KUNIT_CASE(fingerprint_reread),
+	{}
+};
+
+static struct kunit_suite fingerprint_suite = {
+	.name = "ksm_fingerprint",
+	.test_cases = fingerprint_cases,
+};
+kunit_test_suite(fingerprint_suite);

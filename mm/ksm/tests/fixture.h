@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the tests of several files need: an mm_slot that is on no list, with
+ * an mm that nobody runs in.
+ *
+ * The trees are the real ones. When the tests run, at boot, nothing is
+ * registered and ksmd has nothing to do; each test leaves them as they were.
+ */
+#ifndef _MM_KSM_TESTS_FIXTURE_H
+#define _MM_KSM_TESTS_FIXTURE_H
+
+#include <kunit/test.h>
+
+#include "../ksm.h"
+
+static inline struct ksm_mm_slot *test_slot(struct kunit *test)
+{
+	struct ksm_mm_slot *slot = kunit_kzalloc(test, sizeof(*slot),
+						 GFP_KERNEL);
+	struct mm_struct *mm = kunit_kzalloc(test, sizeof(*mm), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, slot);
+	KUNIT_ASSERT_NOT_NULL(test, mm);
+	xa_init(&slot->chunks);
+	slot->slot.mm = mm;
+	return slot;
+}
+
+/* A VMA whose page indices begin at @pgoff. */
+static inline struct vm_area_struct *test_vma(struct kunit *test,
+					      unsigned long start,
+					      unsigned long pages,
+					      pgoff_t pgoff)
+{
+	struct vm_area_struct *vma = kunit_kzalloc(test, sizeof(*vma),
+						   GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, vma);
+	vma->vm_start = start;
+	vma->vm_end = start + pages * PAGE_SIZE;
+	vma->vm_pgoff = pgoff;
+	return vma;
+}
+
+/* The item of the page at @addr, tracked, with @key. */
+static inline struct ksm_rmap_item *test_item(struct kunit *test,
+					      struct ksm_mm_slot *slot,
+					      struct vm_area_struct *vma,
+					      unsigned long addr, u64 key)
+{
+	struct ksm_chunk *chunk = ksm_chunk_make(slot, addr, vma);
+	struct ksm_rmap_item *item;
+
+	KUNIT_ASSERT_NOT_NULL(test, chunk);
+	item = &chunk->item[(addr - chunk->start) >> PAGE_SHIFT];
+	ksm_item_track(item);
+	ksm_item_set_key(item, key);
+	return item;
+}
+
+#endif /* _MM_KSM_TESTS_FIXTURE_H */
