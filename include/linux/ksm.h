@@ -126,30 +126,26 @@ static inline void ksm_copy_zero_page(struct mm_struct *mm, pte_t pte) { }
 static inline void ksm_might_unmap_zero_page(struct mm_struct *mm, pte_t pte) { }
 
 static inline void collect_procs_ksm(struct folio *folio, struct page *page,
-		struct list_head *to_kill, int force_early)
-{
-}
+				     struct list_head *to_kill,
+				     int force_early) { }
 
 #ifdef CONFIG_MMU
-static inline int ksm_madvise(struct vm_area_struct *vma, unsigned long start,
-		unsigned long end, int advice, unsigned long *vm_flags)
-{
-	return 0;
-}
+static inline void rmap_walk_ksm(struct folio *folio,
+				 struct rmap_walk_control *rwc) { }
+static inline void folio_migrate_ksm(struct folio *newfolio,
+				     struct folio *folio) { }
 
 static inline struct folio *ksm_might_need_to_copy(struct folio *folio,
-		struct vm_area_struct *vma, unsigned long addr)
+				struct vm_area_struct *vma, unsigned long addr)
 {
 	return folio;
 }
 
-static inline void rmap_walk_ksm(struct folio *folio,
-		struct rmap_walk_control *rwc)
+static inline int ksm_madvise(struct vm_area_struct *vma, unsigned long start,
+			      unsigned long end, int advice,
+			      unsigned long *vm_flags)
 {
-}
-
-static inline void folio_migrate_ksm(struct folio *newfolio, struct folio *old)
-{
+	return 0;
 }
 #endif /* CONFIG_MMU */
 

@@ -404,6 +404,7 @@ bool ksm_stable_unswept(void);
 void ksm_stable_sweep(void);
 void ksm_stable_remove_frames(unsigned long first, unsigned long end);
 int __init ksm_stable_init(void);
+int __init ksm_forest_init(void);
 
 bool ksm_unstable_insert(struct ksm_rmap_item *item);
 bool ksm_unstable_remove(struct ksm_rmap_item *item);

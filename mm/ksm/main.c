@@ -177,6 +177,8 @@ static int __init ksm_init(void)
 	if (!err)
 		err = ksm_stable_init();
 	if (!err)
+		err = ksm_forest_init();
+	if (!err)
 		err = ksm_registry_init();
 	if (err)
 		return err;

@@ -45,21 +45,28 @@ static void mark_all_vmas(struct mm_struct *mm)
 		mark_vma(vma);
 }
 
+static int unmark_vma(struct vm_area_struct *vma)
+{
+	int err = ksm_unmerge_range(vma, vma->vm_start, vma->vm_end, true);
+
+	if (!err)
+		vm_flags_clear(vma, VM_MERGEABLE);
+	return err;
+}
+
 static int unmark_all_vmas(struct mm_struct *mm)
 {
 	struct vm_area_struct *vma;
 	VMA_ITERATOR(vmi, mm, 0);
-	int err;
+	int err = 0;
 
 	for_each_vma(vmi, vma) {
-		if (!(vma->vm_flags & VM_MERGEABLE))
-			continue;
-		err = ksm_unmerge_range(vma, vma->vm_start, vma->vm_end, true);
+		if (vma->vm_flags & VM_MERGEABLE)
+			err = unmark_vma(vma);
 		if (err)
-			return err;
-		vm_flags_clear(vma, VM_MERGEABLE);
+			break;
 	}
-	return 0;
+	return err;
 }
 
 /**

@@ -11,26 +11,14 @@
  * content in the tree. A chain of one turns back into a plain node.
  */
 #include <linux/jiffies.h>
-#include <linux/log2.h>
 #include <linux/rmap.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include <trace/events/ksm.h>
 
-#include "ksm.h"
-
-struct ksm_shard *ksm_shards __ro_after_init;
-unsigned int ksm_shard_bits __ro_after_init;
+#include "stable.h"
 
 static struct kmem_cache *node_cache;
-
-/* Dups that one pruning of a chain looks at; the lock is held meanwhile. */
-#define PRUNE_MAX	256
-
-static void *node_mapping(const struct ksm_stable_node *node)
-{
-	return (void *)((unsigned long)node | PAGE_MAPPING_KSM);
-}
 
 static bool node_is_full(const struct ksm_stable_node *node)
 {
@@ -110,7 +98,7 @@ static void chain_begin(struct ksm_stable_node *chain,
 }
 
 /* After dups have left: a chain of one or none is no chain. */
-static void chain_settle(struct ksm_stable_node *chain, struct rb_root *root)
+void ksm_chain_settle(struct ksm_stable_node *chain, struct rb_root *root)
 {
 	struct ksm_stable_node *dup;
 
@@ -162,11 +150,11 @@ static void dup_requeue(struct ksm_stable_node *node)
  * Returns the folio with a reference; -ESTALE if the page was freed; -EAGAIN
  * if it is frozen for a moment.
  */
-static struct folio *node_get_folio(struct ksm_stable_node *node)
+struct folio *ksm_node_get_folio(struct ksm_stable_node *node)
 {
 	struct folio *folio = pfn_folio(node->kpfn);
 
-	if (READ_ONCE(folio->mapping) != node_mapping(node))
+	if (READ_ONCE(folio->mapping) != ksm_node_mapping(node))
 		return ERR_PTR(-ESTALE);
 	/*
 	 * Migration freezes a page of the swap cache for a moment. Any other
@@ -176,11 +164,25 @@ static struct folio *node_get_folio(struct ksm_stable_node *node)
 	if (!folio_try_get(folio))
 		return ERR_PTR(folio_test_swapcache(folio) ? -EAGAIN : -ESTALE);
 	/* It may have been freed, and be somebody else's now. */
-	if (READ_ONCE(folio->mapping) != node_mapping(node)) {
+	if (READ_ONCE(folio->mapping) != ksm_node_mapping(node)) {
 		folio_put(folio);
 		return ERR_PTR(-ESTALE);
 	}
 	return folio;
+}
+
+/*
+ * Locks the page that ksm_node_get_folio() got. False, and the reference is gone,
+ * if the node has another one by now: it migrated.
+ */
+bool ksm_node_lock_folio(struct ksm_stable_node *node, struct folio *folio)
+{
+	folio_lock(folio);
+	if (READ_ONCE(folio->mapping) == ksm_node_mapping(node))
+		return true;
+	folio_unlock(folio);
+	folio_put(folio);
+	return false;
 }
 
 /* The counters' share of @nr items joining or leaving (then negative). */
@@ -199,9 +201,9 @@ static void count_sharers(struct ksm_stable_node *node, int nr)
 
 /*
  * Removes a stale node. Its items are put on @dropped, claimed, for
- * drop_items() to let go of once the lock is released.
+ * ksm_drop_items() to let go of once the lock is released.
  */
-static void node_prune(struct ksm_stable_node *node, struct rb_root *root,
+void ksm_node_prune(struct ksm_stable_node *node, struct rb_root *root,
 		       struct hlist_head *dropped)
 {
 	struct ksm_rmap_item *item;
@@ -232,7 +234,7 @@ static void drop_item(struct ksm_rmap_item *item)
 }
 
 /* Sleeps, since an anon_vma may go with it. */
-static void drop_items(struct hlist_head *dropped)
+void ksm_drop_items(struct hlist_head *dropped)
 {
 	struct ksm_rmap_item *item;
 	struct hlist_node *next;
@@ -255,9 +257,9 @@ static bool consider(struct ksm_stable_node *node, bool with_full,
 		if (!with_full)
 			return false;
 	}
-	folio = node_get_folio(node);
+	folio = ksm_node_get_folio(node);
 	if (folio == ERR_PTR(-ESTALE)) {
-		node_prune(node, root, dropped);
+		ksm_node_prune(node, root, dropped);
 		return true;
 	}
 	if (IS_ERR(folio))
@@ -282,12 +284,12 @@ static void chain_prune(struct ksm_stable_node *chain, struct rb_root *root,
 
 	chain->pruned = jiffies;
 	list_for_each_entry_safe_reverse(dup, prev, &chain->dups, dup) {
-		folio = node_get_folio(dup);
+		folio = ksm_node_get_folio(dup);
 		if (folio == ERR_PTR(-ESTALE))
-			node_prune(dup, root, dropped);
+			ksm_node_prune(dup, root, dropped);
 		else if (!IS_ERR(folio))
 			folio_put(folio);
-		if (++visited == PRUNE_MAX)
+		if (++visited == KSM_PRUNE_MAX)
 			break;
 	}
 }
@@ -307,7 +309,7 @@ static void consider_chain(struct ksm_stable_node *chain, bool with_full,
 		    ++visited == KSM_SAME_KEY_MAX)
 			break;
 	}
-	chain_settle(chain, root);
+	ksm_chain_settle(chain, root);
 }
 
 /**
@@ -350,7 +352,7 @@ void ksm_stable_find(u64 key, u16 scope, bool with_full,
 			consider(node, with_full, root, hits, &dropped);
 	}
 	spin_unlock(&shard->lock);
-	drop_items(&dropped);
+	ksm_drop_items(&dropped);
 }
 
 /**
@@ -409,7 +411,7 @@ void ksm_stable_link(struct folio *folio, struct ksm_rmap_item *item,
 }
 
 /* A live node that nobody shares and nothing maps; its page is locked. */
-static void node_detach(struct ksm_stable_node *node, struct folio *folio,
+void ksm_node_detach(struct ksm_stable_node *node, struct folio *folio,
 			struct rb_root *root)
 {
 	struct ksm_stable_node *chain = NULL;
@@ -421,7 +423,7 @@ static void node_detach(struct ksm_stable_node *node, struct folio *folio,
 	node_unlist(node, root);
 	ksm_stable_free(node);
 	if (chain)
-		chain_settle(chain, root);
+		ksm_chain_settle(chain, root);
 }
 
 /*
@@ -443,7 +445,7 @@ static bool unlink_live(struct ksm_stable_node *node, struct folio *folio,
 	ksm_item_set_state(item, KSM_ITEM_CLAIMED);
 	count_sharers(node, -1);
 	if (!node->sharers && !folio_mapped(folio))
-		node_detach(node, folio, &shard->stable);
+		ksm_node_detach(node, folio, &shard->stable);
 	else
 		dup_requeue(node);
 	spin_unlock(&shard->lock);
@@ -451,16 +453,16 @@ static bool unlink_live(struct ksm_stable_node *node, struct folio *folio,
 	return true;
 }
 
-static void prune_alone(struct ksm_stable_node *node, struct rb_root *root,
+void ksm_node_prune_alone(struct ksm_stable_node *node, struct rb_root *root,
 			struct hlist_head *dropped)
 {
 	struct ksm_stable_node *chain = NULL;
 
 	if (node->kind == KSM_NODE_DUP)
 		chain = node->chain;
-	node_prune(node, root, dropped);
+	ksm_node_prune(node, root, dropped);
 	if (chain)
-		chain_settle(chain, root);
+		ksm_chain_settle(chain, root);
 }
 
 /**
@@ -497,11 +499,11 @@ again:
 	}
 	/* On the list and under the lock: the node cannot go away. */
 	node = ksm_item_node(item);
-	folio = node_get_folio(node);
+	folio = ksm_node_get_folio(node);
 	if (folio == ERR_PTR(-ESTALE)) {
-		prune_alone(node, &shard->stable, &dropped);
+		ksm_node_prune_alone(node, &shard->stable, &dropped);
 		spin_unlock(&shard->lock);
-		drop_items(&dropped);
+		ksm_drop_items(&dropped);
 		return true;
 	}
 	spin_unlock(&shard->lock);
@@ -510,13 +512,8 @@ again:
 		goto again;
 	}
 
-	folio_lock(folio);
-	if (READ_ONCE(folio->mapping) != node_mapping(node)) {
-		/* Migrated while we waited for the lock. */
-		folio_unlock(folio);
-		folio_put(folio);
+	if (!ksm_node_lock_folio(node, folio))
 		goto again;
-	}
 	unlinked = unlink_live(node, folio, item, how);
 	folio_unlock(folio);
 	folio_put(folio);
@@ -542,7 +539,7 @@ void ksm_stable_insert(struct ksm_stable_node *node, struct folio *folio,
 	INIT_HLIST_HEAD(&node->items);
 	node->kpfn = folio_pfn(folio);
 	node->kind = KSM_NODE_PAGE;
-	WRITE_ONCE(folio->mapping, node_mapping(node));
+	WRITE_ONCE(folio->mapping, ksm_node_mapping(node));
 
 	spin_lock(&shard->lock);
 	/* It may have moved to another scope between look-up and lock. */
@@ -581,7 +578,7 @@ void ksm_stable_rehome(struct folio *folio)
 		chain = node->chain;
 	node_unlist(node, &shard->stable);
 	if (chain)
-		chain_settle(chain, &shard->stable);
+		ksm_chain_settle(chain, &shard->stable);
 	hlist_for_each_entry(item, &node->items, link)
 		WRITE_ONCE(ksm_item_chunk(item)->note[ksm_item_place(item)],
 			   ksm_shard_number(key));
@@ -615,251 +612,20 @@ void ksm_stable_moved(struct folio *to, struct folio *from)
 	spin_lock(&shard->lock);
 	VM_WARN_ON_ONCE_FOLIO(node->kpfn != folio_pfn(from), from);
 	node->kpfn = folio_pfn(to);
-	/* Not earlier, or node_get_folio() would take the node for stale. */
+	/* Not earlier, or ksm_node_get_folio() would take the node for stale. */
 	WRITE_ONCE(from->mapping, (void *)PAGE_MAPPING_KSM);
 	spin_unlock(&shard->lock);
 }
 
-/* ------------------------------------------------------ all of the trees */
-
-/* Returns -EBUSY if the node has to stay. ksm_gate is exclusive. */
-static int remove_node(struct ksm_stable_node *node, struct ksm_shard *shard,
-		       struct hlist_head *dropped)
-{
-	struct folio *folio;
-	int err = -EBUSY;
-
-again:
-	spin_lock(&shard->lock);
-	folio = node_get_folio(node);
-	if (folio == ERR_PTR(-ESTALE)) {
-		prune_alone(node, &shard->stable, dropped);
-		spin_unlock(&shard->lock);
-		return 0;
-	}
-	spin_unlock(&shard->lock);
-	if (IS_ERR(folio)) {
-		cond_resched();
-		goto again;
-	}
-
-	folio_lock(folio);
-	if (READ_ONCE(folio->mapping) != node_mapping(node)) {
-		folio_unlock(folio);
-		folio_put(folio);
-		goto again;
-	}
-	/*
-	 * Mapped, for all that was unmerged: by an mm between ksm_exit() and
-	 * the end of its page tables, or by a child that is not registered.
-	 */
-	if (!node->sharers && !folio_mapped(folio)) {
-		spin_lock(&shard->lock);
-		node_detach(node, folio, &shard->stable);
-		spin_unlock(&shard->lock);
-		err = 0;
-	}
-	folio_unlock(folio);
-	folio_put(folio);
-	return err;
-}
-
-static int remove_nodes(struct ksm_shard *shard, struct ksm_stable_node *node,
-			struct hlist_head *dropped)
-{
-	struct ksm_stable_node *dup, *next;
-	unsigned int left;
-	int err = 0;
-
-	if (node->kind != KSM_NODE_CHAIN)
-		return remove_node(node, shard, dropped);
-
-	/*
-	 * The chain is gone with its last dup but one, which is in the tree
-	 * itself then and does not lead on to a next dup any more.
-	 */
-	left = list_count_nodes(&node->dups);
-	dup = list_first_entry(&node->dups, struct ksm_stable_node, dup);
-	for (; left; left--, dup = next) {
-		next = left > 1 ? list_next_entry(dup, dup) : NULL;
-		if (remove_node(dup, shard, dropped))
-			err = -EBUSY;
-	}
-	return err;
-}
-
-/**
- * ksm_stable_remove_all - empty the stable tree after all was unmerged
- *
- * Context: ksm_gate held exclusively; sleeps.
- * Return: 0, or -EBUSY if KSM pages are mapped still.
- */
-int ksm_stable_remove_all(void)
-{
-	unsigned int number;
-	HLIST_HEAD(dropped);
-	int err = 0;
-
-	for (number = 0; number < 1U << ksm_shard_bits; number++) {
-		struct ksm_shard *shard = &ksm_shards[number];
-		struct rb_node *rb, *next;
-
-		/* Exclusive: the tree changes by our own hand alone. */
-		for (rb = rb_first(&shard->stable); rb; rb = next) {
-			next = rb_next(rb);
-			if (remove_nodes(shard, rb_entry(rb, struct ksm_stable_node, rb),
-					 &dropped))
-				err = -EBUSY;
-			cond_resched();
-		}
-	}
-	drop_items(&dropped);
-	return err;
-}
-
-/* A node without sharers whose page has gone since; see remove_node(). */
-static void sweep_node(struct ksm_stable_node *node, struct ksm_shard *shard,
-		       struct hlist_head *dropped)
-{
-	struct ksm_stable_node *dup, *next;
-	unsigned int visited = 0;
-
-	if (node->kind != KSM_NODE_CHAIN) {
-		if (!node->sharers && READ_ONCE(pfn_folio(node->kpfn)->mapping) !=
-		    node_mapping(node))
-			prune_alone(node, &shard->stable, dropped);
-		return;
-	}
-	/* Those without sharers came to the front when they lost the last. */
-	list_for_each_entry_safe(dup, next, &node->dups, dup) {
-		if (!dup->sharers && READ_ONCE(pfn_folio(dup->kpfn)->mapping) !=
-		    node_mapping(dup))
-			node_prune(dup, &shard->stable, dropped);
-		if (++visited == PRUNE_MAX)
-			break;
-	}
-	chain_settle(node, &shard->stable);
-}
-
-/**
- * ksm_stable_unswept - are there nodes for ksm_stable_sweep()?
- */
-bool ksm_stable_unswept(void)
-{
-	return atomic_long_read(&ksm_counters.nodes) !=
-	       atomic_long_read(&ksm_counters.pages_shared) +
-	       atomic_long_read(&ksm_counters.chains);
-}
-
-/**
- * ksm_stable_sweep - free the nodes that nothing leads to any more
- *
- * An rmap_item that finds its page gone takes the node with it. A node that
- * lost its items before its page, when all sharing was undone, is found here.
- *
- * Context: ksm_gate held; sleeps.
- */
-void ksm_stable_sweep(void)
-{
-	unsigned int number;
-	HLIST_HEAD(dropped);
-
-	if (!ksm_stable_unswept())
-		return;
-
-	for (number = 0; number < 1U << ksm_shard_bits; number++) {
-		struct ksm_shard *shard = &ksm_shards[number];
-		struct rb_node *rb, *next;
-
-		spin_lock(&shard->lock);
-		for (rb = rb_first(&shard->stable); rb; rb = next) {
-			next = rb_next(rb);
-			sweep_node(rb_entry(rb, struct ksm_stable_node, rb),
-				   shard, &dropped);
-		}
-		spin_unlock(&shard->lock);
-		cond_resched();
-	}
-	drop_items(&dropped);
-}
-
-static void prune_frames(struct ksm_stable_node *node, struct ksm_shard *shard,
-			 unsigned long first, unsigned long end,
-			 struct hlist_head *dropped)
-{
-	struct ksm_stable_node *dup, *next;
-
-	if (node->kind == KSM_NODE_CHAIN) {
-		list_for_each_entry_safe(dup, next, &node->dups, dup)
-			if (dup->kpfn >= first && dup->kpfn < end)
-				node_prune(dup, &shard->stable, dropped);
-		chain_settle(node, &shard->stable);
-	} else if (node->kpfn >= first && node->kpfn < end) {
-		node_prune(node, &shard->stable, dropped);
-	}
-}
-
-/**
- * ksm_stable_remove_frames - page frames are gone from the system
- * @first: the first of them
- * @end: the one behind the last
- *
- * All nodes that still refer to them are stale, but their struct pages may not
- * be looked at to tell.
- *
- * Context: ksm_gate held exclusively; sleeps.
- */
-void ksm_stable_remove_frames(unsigned long first, unsigned long end)
-{
-	unsigned int number;
-	HLIST_HEAD(dropped);
-
-	for (number = 0; number < 1U << ksm_shard_bits; number++) {
-		struct ksm_shard *shard = &ksm_shards[number];
-		struct rb_node *rb, *next;
-
-		spin_lock(&shard->lock);
-		for (rb = rb_first(&shard->stable); rb; rb = next) {
-			next = rb_next(rb);
-			prune_frames(rb_entry(rb, struct ksm_stable_node, rb),
-				     shard, first, end, &dropped);
-		}
-		spin_unlock(&shard->lock);
-		cond_resched();
-	}
-	drop_items(&dropped);
-}
-
-/* A shard a 16 MiB of memory; a hundred pages or so in each when all is full. */
-static unsigned int __init shard_bits(void)
-{
-	unsigned long shards = totalram_pages() >> (24 - PAGE_SHIFT);
-
-	return clamp_t(unsigned int, order_base_2(shards + 1), 6, 16);
-}
-
 int __init ksm_stable_init(void)
 {
-	unsigned int number;
-
-	ksm_shard_bits = shard_bits();
-	ksm_shards = kvcalloc(1U << ksm_shard_bits, sizeof(*ksm_shards),
-			      GFP_KERNEL);
 	/* The tag of an rmap_item has its place in the low bits. */
 	node_cache = kmem_cache_create("ksm_stable_node",
 				       sizeof(struct ksm_stable_node),
 				       max_t(size_t, KSM_CHUNK_PAGES,
 					     __alignof__(struct ksm_stable_node)),
 				       0, NULL);
-	if (!ksm_shards || !node_cache)
-		return -ENOMEM;
-
-	for (number = 0; number < 1U << ksm_shard_bits; number++) {
-		spin_lock_init(&ksm_shards[number].lock);
-		ksm_shards[number].stable = RB_ROOT;
-		ksm_shards[number].unstable = RB_ROOT;
-	}
-	return 0;
+	return node_cache ? 0 : -ENOMEM;
 }
 
 #ifdef CONFIG_KSM_KUNIT_TEST
