@@ -41,7 +41,7 @@ struct ksm_stable_node;
 /* ------------------------------------------------------------ rmap_items */
 
 #define KSM_CHUNK_SHIFT		4
-#define KSM_CHUNK_PAGES		(1U << KSM_CHUNK_SHIFT)
+#define KSM_CHUNK_PAGES		16U	/* 1 << KSM_CHUNK_SHIFT */
 #define KSM_CHUNK_SPAN		(PAGE_SIZE << KSM_CHUNK_SHIFT)
 #define KSM_CHUNK_MASK		(~(KSM_CHUNK_SPAN - 1))
 /* The low bits of a tag hold the item's place in its chunk. */
@@ -139,9 +139,9 @@ static inline u8 ksm_item_state(struct ksm_rmap_item *item)
 	       KSM_ITEM_STATE_MASK;
 }
 
-/* Orders what was written to the item before its new state. */
 static inline void ksm_item_set_state(struct ksm_rmap_item *item, u8 state)
 {
+	/* After all that was written to the item: the state gives it away. */
 	smp_store_release(&ksm_item_chunk(item)->state[ksm_item_place(item)],
 			  state);
 }
@@ -286,7 +286,7 @@ void __init ksm_fingerprint_init(void);
  * The top bits of a key pick its shard.
  */
 struct ksm_shard {
-	spinlock_t lock;
+	spinlock_t lock;	/* the trees, the nodes in them, their lists */
 	struct rb_root stable;
 	struct rb_root unstable;
 } ____cacheline_aligned_in_smp;

@@ -80,6 +80,12 @@ static void reap(struct ksm_window *window)
 	up_read(&ksm_gate);
 }
 
+static bool pause_ends(unsigned int length)
+{
+	return length != READ_ONCE(ksm_settings.sleep_millisecs) ||
+	       !ksm_runs(KSM_RUN_MERGE) || kthread_should_stop();
+}
+
 /*
  * Sleeps between two budgets. A new length of the sleep takes effect at once;
  * an exit does not cut it short.
@@ -94,12 +100,9 @@ static void pause_scan(struct ksm_window *window)
 
 		if (left <= 0)
 			break;
-		wait_event_freezable_timeout(ksm_wait,
-			length != READ_ONCE(ksm_settings.sleep_millisecs) ||
-			!ksm_runs(KSM_RUN_MERGE) || ksm_reap_pending() ||
-			kthread_should_stop(), left);
-		if (length != READ_ONCE(ksm_settings.sleep_millisecs) ||
-		    !ksm_runs(KSM_RUN_MERGE) || kthread_should_stop())
+		wait_event_freezable_timeout(ksm_wait, pause_ends(length) ||
+					     ksm_reap_pending(), left);
+		if (pause_ends(length))
 			break;
 		if (ksm_reap_pending())
 			reap(window);

@@ -50,7 +50,7 @@ static bool walk_item(struct ksm_rmap_item *item, struct folio *folio,
 		cond_resched();
 		if (addr < vma->vm_start || addr >= vma->vm_end)
 			continue;
-		if ((vma->vm_mm != mm) != forks)
+		if (forks == (vma->vm_mm == mm))
 			continue;
 		if (rwc->invalid_vma && rwc->invalid_vma(vma, rwc->arg))
 			continue;
@@ -99,8 +99,8 @@ void rmap_walk_ksm(struct folio *folio, struct rmap_walk_control *rwc)
 {
 	struct ksm_stable_node *node = ksm_folio_node(folio);
 
-	VM_BUG_ON_FOLIO(!folio_test_ksm(folio), folio);
-	VM_BUG_ON_FOLIO(!folio_test_locked(folio), folio);
+	VM_WARN_ON_ONCE_FOLIO(!folio_test_ksm(folio), folio);
+	VM_WARN_ON_ONCE_FOLIO(!folio_test_locked(folio), folio);
 
 	if (node && walk_items(node, folio, rwc, false))
 		walk_items(node, folio, rwc, true);
@@ -114,9 +114,9 @@ void rmap_walk_ksm(struct folio *folio, struct rmap_walk_control *rwc)
  */
 void folio_migrate_ksm(struct folio *newfolio, struct folio *folio)
 {
-	VM_BUG_ON_FOLIO(!folio_test_locked(folio), folio);
-	VM_BUG_ON_FOLIO(!folio_test_locked(newfolio), newfolio);
-	VM_BUG_ON_FOLIO(newfolio->mapping != folio->mapping, newfolio);
+	VM_WARN_ON_ONCE_FOLIO(!folio_test_locked(folio), folio);
+	VM_WARN_ON_ONCE_FOLIO(!folio_test_locked(newfolio), newfolio);
+	VM_WARN_ON_ONCE_FOLIO(newfolio->mapping != folio->mapping, newfolio);
 
 	ksm_stable_moved(newfolio, folio);
 }

@@ -46,6 +46,7 @@ struct ksm_chunk *ksm_chunk_make(struct ksm_mm_slot *slot, unsigned long addr,
 	struct ksm_chunk *chunk = ksm_chunk_find(slot, addr);
 	unsigned int place;
 
+	BUILD_BUG_ON(KSM_CHUNK_PAGES != 1U << KSM_CHUNK_SHIFT);
 	if (chunk)
 		return chunk;
 

@@ -204,7 +204,7 @@ static void count_sharers(struct ksm_stable_node *node, int nr)
  * ksm_drop_items() to let go of once the lock is released.
  */
 void ksm_node_prune(struct ksm_stable_node *node, struct rb_root *root,
-		       struct hlist_head *dropped)
+		    struct hlist_head *dropped)
 {
 	struct ksm_rmap_item *item;
 	struct hlist_node *next;
@@ -412,7 +412,7 @@ void ksm_stable_link(struct folio *folio, struct ksm_rmap_item *item,
 
 /* A live node that nobody shares and nothing maps; its page is locked. */
 void ksm_node_detach(struct ksm_stable_node *node, struct folio *folio,
-			struct rb_root *root)
+		     struct rb_root *root)
 {
 	struct ksm_stable_node *chain = NULL;
 
@@ -454,7 +454,7 @@ static bool unlink_live(struct ksm_stable_node *node, struct folio *folio,
 }
 
 void ksm_node_prune_alone(struct ksm_stable_node *node, struct rb_root *root,
-			struct hlist_head *dropped)
+			  struct hlist_head *dropped)
 {
 	struct ksm_stable_node *chain = NULL;
 

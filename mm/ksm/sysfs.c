@@ -229,6 +229,7 @@ static long pages_volatile(void)
 	/* The four are not read at one instant. */
 	return max(pages, 0L);
 }
+
 KSM_COUNTER(pages_volatile, pages_volatile());
 
 static long general_profit(void)
@@ -238,6 +239,7 @@ static long general_profit(void)
 
 	return pages * (long)PAGE_SIZE - (long)ksm_metadata_bytes();
 }
+
 KSM_COUNTER(general_profit, general_profit());
 
 static struct attribute *ksm_attrs[] = {

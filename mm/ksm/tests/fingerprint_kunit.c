@@ -89,4 +89,5 @@ static struct kunit_suite fingerprint_suite = {
 	.name = "ksm_fingerprint",
 	.test_cases = fingerprint_cases,
 };
+
 kunit_test_suite(fingerprint_suite);

@@ -122,4 +122,5 @@ static struct kunit_suite chunk_suite = {
 	.name = "ksm_rmap_item",
 	.test_cases = chunk_cases,
 };
+
 kunit_test_suite(chunk_suite);

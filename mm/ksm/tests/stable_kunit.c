@@ -66,6 +66,7 @@ static struct folio *add_page(struct kunit *test, struct stable_test *st,
 	node->key = key;
 	node->scope = scope;
 	folio_lock(folio);
+	folio->mapping = (void *)&st->anon_vma + PAGE_MAPPING_ANON;
 	if (peer)
 		folio_lock(peer);
 	ksm_stable_insert(node, folio, peer, &spare);
@@ -222,8 +223,10 @@ static void stable_chains(struct kunit *test)
 	ksm_settings.max_page_sharing = 4;
 	for (i = 0; i < 42; i++) {
 		folio = find_one(test, key, 0);
-		if (!folio)
-			folio = peer = add_page(test, st, n++, key, 0, peer);
+		if (!folio) {
+			peer = add_page(test, st, n++, key, 0, peer);
+			folio = peer;
+		}
 		share(st, folio, i);
 	}
 	KUNIT_EXPECT_EQ(test, n, 11);
@@ -385,4 +388,5 @@ static struct kunit_suite stable_suite = {
 	.exit = stable_test_exit,
 	.test_cases = stable_cases,
 };
+
 kunit_test_suite(stable_suite);

@@ -160,4 +160,5 @@ static struct kunit_suite unstable_suite = {
 	.name = "ksm_unstable",
 	.test_cases = unstable_cases,
 };
+
 kunit_test_suite(unstable_suite);
