@@ -34,11 +34,12 @@ void __ksm_exit(struct mm_struct *mm);
 
 /* Reverse mapping, migration, swap-in and memory failure; folio locked. */
 struct folio *ksm_might_need_to_copy(struct folio *folio,
-			struct vm_area_struct *vma, unsigned long addr);
+				     struct vm_area_struct *vma,
+				     unsigned long addr);
 void rmap_walk_ksm(struct folio *folio, struct rmap_walk_control *rwc);
 void folio_migrate_ksm(struct folio *newfolio, struct folio *folio);
 void collect_procs_ksm(struct folio *folio, struct page *page,
-		struct list_head *to_kill, int force_early);
+		       struct list_head *to_kill, int force_early);
 
 /* Bytes that KSM saves @mm, less what it spends on it; for /proc. */
 long ksm_process_profit(struct mm_struct *mm);
@@ -50,7 +51,10 @@ extern atomic_long_t ksm_zero_pages;
  * A PTE of the zero page that KSM put there is told from all others by its
  * dirty bit, which no other user of the zero page sets.
  */
-#define is_ksm_zero_pte(pte)	(pte_dirty(pte) && is_zero_pfn(pte_pfn(pte)))
+static inline bool is_ksm_zero_pte(pte_t pte)
+{
+	return pte_dirty(pte) && is_zero_pfn(pte_pfn(pte));
+}
 
 static inline void ksm_add_zero_pages(struct mm_struct *mm, long nr)
 {
@@ -136,7 +140,8 @@ static inline void folio_migrate_ksm(struct folio *newfolio,
 				     struct folio *folio) { }
 
 static inline struct folio *ksm_might_need_to_copy(struct folio *folio,
-				struct vm_area_struct *vma, unsigned long addr)
+						   struct vm_area_struct *vma,
+						   unsigned long addr)
 {
 	return folio;
 }

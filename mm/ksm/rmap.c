@@ -41,6 +41,7 @@ static bool walk_item(struct ksm_rmap_item *item, struct folio *folio,
 	struct mm_struct *mm = ksm_item_mm(item);
 	struct anon_vma_chain *avc;
 	pgoff_t first, last;
+	bool of_fork;
 
 	index_range(item, &first, &last);
 	anon_vma_interval_tree_foreach(avc, &item->anon_vma->rb_root, first,
@@ -50,7 +51,8 @@ static bool walk_item(struct ksm_rmap_item *item, struct folio *folio,
 		cond_resched();
 		if (addr < vma->vm_start || addr >= vma->vm_end)
 			continue;
-		if (forks == (vma->vm_mm == mm))
+		of_fork = vma->vm_mm != mm;
+		if (of_fork != forks)
 			continue;
 		if (rwc->invalid_vma && rwc->invalid_vma(vma, rwc->arg))
 			continue;
