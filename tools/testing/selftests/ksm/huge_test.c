@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Pages of huge pages are merged, and the huge page's other pages survive. */
+
+#include "ksm_fixture.h"
+
+#define PAGE(mem, i) ((mem) + (i) * PAGE_BYTES)
+#define HUGE_PAGES 512
+#define HUGE_BYTES (HUGE_PAGES * PAGE_BYTES)
+
+/* Aligned memory of so many huge pages, each filled; NULL if not huge. */
+static char *huge_map(size_t count, uint64_t seed, uint64_t step)
+{
+	char *raw = mmap(NULL, (count + 1) * HUGE_BYTES, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *mem;
+	size_t i;
+
+	if (raw == MAP_FAILED)
+		return NULL;
+	mem = (char *)(((uintptr_t)raw + HUGE_BYTES - 1) & ~(HUGE_BYTES - 1));
+	if (madvise(mem, count * HUGE_BYTES, MADV_HUGEPAGE))
+		return NULL;
+	for (i = 0; i < count; i++) {
+		mem_fill(mem + i * HUGE_BYTES, HUGE_PAGES, seed, step);
+		if (!(pfn_flags(page_pfn(0, mem + i * HUGE_BYTES)) & KPAGE_THP))
+			return NULL;
+	}
+	return mem;
+}
+
+KSM_TEST(identical_huge_pages)
+{
+	char *mem = huge_map(2, 1000, 1);
+	size_t i;
+
+	if (!mem)
+		SKIP(return, "no transparent huge pages");
+	ASSERT_EQ(0, madvise(mem, 2 * HUGE_BYTES, MADV_MERGEABLE));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(HUGE_PAGES, HUGE_PAGES, 0);
+	EXPECT_EQ(2 * HUGE_PAGES, mem_count_ksm(0, mem, 2 * HUGE_PAGES));
+	for (i = 0; i < HUGE_PAGES; i += 17)
+		EXPECT_EQ(page_pfn(0, PAGE(mem, i)), page_pfn(0, PAGE(mem, i + HUGE_PAGES)));
+	EXPECT_EQ(0, mem_bad(mem, HUGE_PAGES, 1000, 1));
+	EXPECT_EQ(0, mem_bad(mem + HUGE_BYTES, HUGE_PAGES, 1000, 1));
+	mem_fill(mem, 8, 5, 1);
+	EXPECT_EQ(0, mem_bad(mem, 8, 5, 1));
+	EXPECT_EQ(0, mem_bad(mem + HUGE_BYTES, HUGE_PAGES, 1000, 1));
+	ASSERT_EQ(0, madvise(mem, 2 * HUGE_BYTES, MADV_UNMERGEABLE));
+	EXPECT_EQ(0, mem_bad(PAGE(mem, 8), HUGE_PAGES - 8, 1008, 1));
+	EXPECT_EQ(0, mem_bad(mem + HUGE_BYTES, HUGE_PAGES, 1000, 1));
+}
+
+/* One huge page whose pages are all alike. */
+KSM_TEST(alike_within_a_huge_page)
+{
+	char *mem = huge_map(1, 2000, 0);
+
+	if (!mem)
+		SKIP(return, "no transparent huge pages");
+	ASSERT_EQ(0, ksm_set("max_page_sharing", 1024));
+	ASSERT_EQ(0, madvise(mem, HUGE_BYTES, MADV_MERGEABLE));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(1, HUGE_PAGES - 1, 0);
+	EXPECT_EQ(0, mem_bad(mem, HUGE_PAGES, 2000, 0));
+	mem[HUGE_BYTES - 1] ^= 1;
+	EXPECT_EQ(0, mem_bad(mem, HUGE_PAGES - 1, 2000, 0));
+	EXPECT_EQ(PAGE_BYTES - 1, page_diff(PAGE(mem, HUGE_PAGES - 1), 2000));
+}
+
+/* A small page has a twin inside a huge page. */
+KSM_TEST(small_page_like_a_piece)
+{
+	char *huge = huge_map(1, 3000, 1);
+	char *mem = mem_map(1);
+
+	if (!huge)
+		SKIP(return, "no transparent huge pages");
+	page_fill(mem, 3123);
+	ASSERT_EQ(0, madvise(mem, PAGE_BYTES, MADV_MERGEABLE));
+	ASSERT_EQ(0, madvise(huge, HUGE_BYTES, MADV_MERGEABLE));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(1, 1, HUGE_PAGES - 1);
+	EXPECT_EQ(page_pfn(0, mem), page_pfn(0, PAGE(huge, 123)));
+	EXPECT_EQ(-1, page_diff(mem, 3123));
+	EXPECT_EQ(0, mem_bad(huge, HUGE_PAGES, 3000, 1));
+}
+
+KSM_TEST(zero_filled_huge_page)
+{
+	char *mem = huge_map(1, 0, 0);
+
+	if (!mem)
+		SKIP(return, "no transparent huge pages");
+	ASSERT_EQ(0, ksm_set("use_zero_pages", 1));
+	ASSERT_EQ(0, madvise(mem, HUGE_BYTES, MADV_MERGEABLE));
+	ASSERT_EQ(0, ksm_settle());
+	/* Splitting maps empty pages to the zero page, too: then it is not KSM's. */
+	EXPECT_GE(HUGE_PAGES, ksm_read("ksm_zero_pages"));
+	EXPECT_EQ(HUGE_PAGES, mem_count_zero_page(0, mem, HUGE_PAGES));
+	ASSERT_COUNTERS(0, 0, 0);
+	EXPECT_EQ(0, mem_bad(mem, HUGE_PAGES, 0, 0));
+}
+
+/* Writers at work while their huge pages are taken apart and merged. */
+KSM_TEST(written_while_split)
+{
+	char *mem = huge_map(4, 4000, 1);
+	int round, i;
+
+	if (!mem)
+		SKIP(return, "no transparent huge pages");
+	ASSERT_EQ(0, madvise(mem, 4 * HUGE_BYTES, MADV_MERGEABLE));
+	ASSERT_EQ(0, ksm_set("sleep_millisecs", 0));
+	ASSERT_EQ(0, ksm_set("run", 1));
+	for (round = 0; round < 4; round++) {
+		for (i = 0; i < 4; i++) {
+			mem_fill(mem + i * HUGE_BYTES, HUGE_PAGES / 2, 4000 + round, 1);
+			ASSERT_EQ(0, mem_bad(mem + i * HUGE_BYTES, HUGE_PAGES / 2,
+					     4000 + round, 1));
+		}
+	}
+	for (i = 0; i < 4; i++)
+		EXPECT_EQ(0, mem_bad(mem + i * HUGE_BYTES + HUGE_BYTES / 2, HUGE_PAGES / 2,
+				     4000 + HUGE_PAGES / 2, 1));
+}
+
+TEST_HARNESS_MAIN

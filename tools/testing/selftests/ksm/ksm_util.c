@@ -1,0 +1,540 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What the KSM selftests share; see ksm_util.h. */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "ksm_util.h"
+
+#define KSM_DIR "/sys/kernel/mm/ksm/"
+
+/* A debug kernel in an emulator is slow; only a hang takes this long. */
+#define SCAN_SECONDS 90
+#define ZERO_SECONDS 30
+#define SETTLE_SCANS 60
+
+/* The advisor first: while it is on, pages_to_scan cannot be written. */
+static const struct {
+	const char *name;
+	const char *test_value;
+} knobs[KSM_KNOBS] = {
+	{ "advisor_mode", "none" },
+	{ "pages_to_scan", "1000000" },
+	{ "sleep_millisecs", "1" },
+	{ "smart_scan", "0" },
+	{ "use_zero_pages", "0" },
+	{ "merge_across_nodes", "1" },
+	{ "max_page_sharing", "256" },
+	{ "stable_node_chains_prune_millisecs", "2000" },
+};
+
+int file_write(const char *path, const char *text)
+{
+	size_t len = strlen(text);
+	ssize_t n;
+	int err;
+	int fd;
+
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	n = write(fd, text, len);
+	err = n == (ssize_t)len ? 0 : n < 0 ? -errno : -EIO;
+	close(fd);
+	return err;
+}
+
+static ssize_t file_read(const char *path, char *buf, size_t size)
+{
+	ssize_t n;
+	int fd;
+
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	n = read(fd, buf, size - 1);
+	if (n < 0)
+		n = -errno;
+	else
+		buf[n] = '\0';
+	close(fd);
+	return n;
+}
+
+long file_read_long(const char *path)
+{
+	char buf[64];
+	ssize_t n = file_read(path, buf, sizeof(buf));
+
+	return n < 0 ? n : n == 0 ? -ENODATA : strtol(buf, NULL, 10);
+}
+
+long file_read_key(const char *path, const char *key)
+{
+	size_t len = strlen(key);
+	char line[256];
+	long value = -ENOENT;
+	FILE *f;
+
+	f = fopen(path, "re");
+	if (!f)
+		return -errno;
+	while (fgets(line, sizeof(line), f)) {
+		if (strncmp(line, key, len) || !strchr(" \t:", line[len]))
+			continue;
+		value = strtol(line + len + strspn(line + len, " \t:"), NULL, 10);
+		break;
+	}
+	fclose(f);
+	return value;
+}
+
+static const char *ksm_path(const char *name)
+{
+	static __thread char path[128];
+
+	snprintf(path, sizeof(path), KSM_DIR "%s", name);
+	return path;
+}
+
+bool ksm_has(const char *name)
+{
+	return access(ksm_path(name), F_OK) == 0;
+}
+
+long ksm_read(const char *name)
+{
+	return file_read_long(ksm_path(name));
+}
+
+int ksm_write(const char *name, const char *text)
+{
+	return file_write(ksm_path(name), text);
+}
+
+int ksm_set(const char *name, long value)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%ld", value);
+	return ksm_write(name, text);
+}
+
+void ksm_counters(struct ksm_counters *c)
+{
+	c->shared = ksm_read("pages_shared");
+	c->sharing = ksm_read("pages_sharing");
+	c->unshared = ksm_read("pages_unshared");
+	c->volatiles = ksm_read("pages_volatile");
+	c->zero = ksm_read("ksm_zero_pages");
+	c->chains = ksm_read("stable_node_chains");
+	c->dups = ksm_read("stable_node_dups");
+}
+
+void ksm_counters_print(const char *what, const struct ksm_counters *c)
+{
+	printf("# %s: shared %ld sharing %ld unshared %ld volatile %ld zero %ld", what,
+	       c->shared, c->sharing, c->unshared, c->volatiles, c->zero);
+	printf(" chains %ld dups %ld\n", c->chains, c->dups);
+	fflush(stdout);
+}
+
+void ksm_knobs_save(struct ksm_knobs *k)
+{
+	char buf[32];
+	int i;
+
+	for (i = 0; i < KSM_KNOBS; i++) {
+		char *open_bracket;
+
+		k->value[i][0] = '\0';
+		if (file_read(ksm_path(knobs[i].name), buf, sizeof(buf)) <= 0)
+			continue;
+		buf[strcspn(buf, "\n")] = '\0';
+		/* A choice is shown as "none [scan-time]". */
+		open_bracket = strchr(buf, '[');
+		if (open_bracket) {
+			open_bracket[strcspn(open_bracket, "]")] = '\0';
+			snprintf(k->value[i], sizeof(k->value[i]), "%s", open_bracket + 1);
+		} else {
+			snprintf(k->value[i], sizeof(k->value[i]), "%s", buf);
+		}
+	}
+}
+
+int ksm_knobs_restore(const struct ksm_knobs *k)
+{
+	int err = ksm_set("run", 2);
+	int i;
+
+	for (i = 0; i < KSM_KNOBS && !err; i++)
+		if (k->value[i][0])
+			err = ksm_write(knobs[i].name, k->value[i]);
+	return err ? err : ksm_set("run", 0);
+}
+
+int ksm_knobs_default(void)
+{
+	int err = ksm_set("run", 2);
+	int i;
+
+	for (i = 0; i < KSM_KNOBS && !err; i++) {
+		err = ksm_write(knobs[i].name, knobs[i].test_value);
+		if (err == -ENOENT)
+			err = 0;
+		if (err)
+			printf("# writing %s to %s: %s\n", knobs[i].test_value,
+			       knobs[i].name, strerror(-err));
+	}
+	return err ? err : ksm_set("run", 0);
+}
+
+static int wait_full_scans(long goal)
+{
+	double end = seconds_now() + SCAN_SECONDS;
+
+	while (ksm_read("full_scans") < goal) {
+		if (seconds_now() > end) {
+			printf("# full_scans did not reach %ld in %d seconds\n",
+			       goal, SCAN_SECONDS);
+			return -ETIMEDOUT;
+		}
+		sleep_ms(2);
+	}
+	return 0;
+}
+
+/*
+ * The scan in progress may have passed our pages already, so one more than
+ * asked for. pages_to_scan is larger than any test's memory: stopping ksmd
+ * leaves it at the end of a scan, where the counters are exact.
+ */
+int ksm_scans(int n)
+{
+	int err, err2;
+
+	err = ksm_set("run", 1);
+	if (!err)
+		err = wait_full_scans(ksm_read("full_scans") + n + 1);
+	err2 = ksm_set("run", 0);
+	return err ? err : err2;
+}
+
+int ksm_settle(void)
+{
+	struct ksm_counters last, now;
+	int quiet = 0;
+	int err;
+	int i;
+
+	err = ksm_scans(2);
+	ksm_counters(&last);
+	for (i = 0; !err && quiet < 3 && i < SETTLE_SCANS; i++) {
+		err = ksm_scans(1);
+		ksm_counters(&now);
+		quiet = memcmp(&now, &last, sizeof(now)) ? 0 : quiet + 1;
+		last = now;
+	}
+	if (!err && quiet < 3) {
+		ksm_counters_print("not settled", &now);
+		err = -EAGAIN;
+	}
+	return err;
+}
+
+static bool pages_at_zero(const struct ksm_counters *c)
+{
+	return !c->shared && !c->sharing && !c->unshared && !c->volatiles;
+}
+
+/*
+ * The base kernel keeps empty chains until somebody looks their content up
+ * or unmerges everything, hence run=2 there. An engine that shows its
+ * metadata (metadata_bytes) must come to zero by itself.
+ */
+bool ksm_wait_zero(struct ksm_counters *c, long zero_before)
+{
+	bool own = ksm_has("metadata_bytes");
+	long metadata;
+	double end = seconds_now() + ZERO_SECONDS;
+	bool zero;
+
+	ksm_set("run", 1);
+	for (;;) {
+		ksm_counters(c);
+		metadata = own ? ksm_read("metadata_bytes") : 0;
+		zero = pages_at_zero(c) && c->zero == zero_before && !c->chains && !c->dups &&
+		       !metadata;
+		if (zero || seconds_now() > end)
+			break;
+		if (!own && pages_at_zero(c))
+			ksm_set("run", 2);
+		sleep_ms(5);
+	}
+	ksm_set("run", 0);
+	if (!zero) {
+		ksm_counters_print("not back to zero", c);
+		printf("# %ld bytes of metadata\n", metadata);
+	}
+	return zero;
+}
+
+char *mem_map(size_t pages)
+{
+	size_t bytes = pages * PAGE_BYTES;
+	char *mem;
+
+	/* A guard on both sides: it shall not be merged with other mappings. */
+	mem = mmap(NULL, bytes + 2 * PAGE_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (mem == MAP_FAILED)
+		return NULL;
+	mem += PAGE_BYTES;
+	if (mprotect(mem, bytes, PROT_READ | PROT_WRITE))
+		return NULL;
+	/* Its absence is fine; then there are no huge pages either. */
+	madvise(mem, bytes, MADV_NOHUGEPAGE);
+	return mem;
+}
+
+static uint64_t mix(uint64_t x)
+{
+	x ^= x >> 31;
+	x *= 0x9fb21c651e98df25ULL;
+	return x ^ (x >> 28);
+}
+
+void page_fill(void *page, uint64_t seed)
+{
+	uint64_t *word = page;
+	size_t i;
+
+	for (i = 0; i < PAGE_BYTES / sizeof(*word); i++)
+		word[i] = seed ? mix(seed * 0x10001 + i) : 0;
+}
+
+/* The offset of the first wrong byte, or -1. */
+long page_diff(const void *page, uint64_t seed)
+{
+	uint64_t want[PAGE_BYTES / sizeof(uint64_t)];
+	const unsigned char *w = (const void *)want;
+	const unsigned char *p = page;
+	size_t i;
+
+	page_fill(want, seed);
+	if (!memcmp(page, want, PAGE_BYTES))
+		return -1;
+	for (i = 0; i < PAGE_BYTES; i++)
+		if (p[i] != w[i])
+			break;
+	return i;
+}
+
+void mem_fill(char *mem, size_t pages, uint64_t seed, uint64_t step)
+{
+	size_t i;
+
+	for (i = 0; i < pages; i++)
+		page_fill(mem + i * PAGE_BYTES, seed + i * step);
+}
+
+size_t mem_bad(const char *mem, size_t pages, uint64_t seed, uint64_t step)
+{
+	size_t bad = 0;
+	size_t i;
+
+	for (i = 0; i < pages; i++) {
+		long at = page_diff(mem + i * PAGE_BYTES, seed + i * step);
+
+		if (at < 0)
+			continue;
+		if (!bad++)
+			printf("# page %zu of %zu differs first at byte %ld\n", i, pages, at);
+	}
+	return bad;
+}
+
+static uint64_t read_word(const char *path, uint64_t index)
+{
+	uint64_t word = 0;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || pread(fd, &word, sizeof(word), index * sizeof(word)) != sizeof(word)) {
+		fprintf(stderr, "# cannot read %s: %s\n", path, strerror(errno));
+		exit(1);
+	}
+	close(fd);
+	return word;
+}
+
+uint64_t pagemap_entry(pid_t pid, const void *addr)
+{
+	char path[64] = "/proc/self/pagemap";
+
+	if (pid)
+		snprintf(path, sizeof(path), "/proc/%d/pagemap", pid);
+	return read_word(path, (uintptr_t)addr / PAGE_BYTES);
+}
+
+uint64_t page_pfn(pid_t pid, const void *addr)
+{
+	uint64_t entry = pagemap_entry(pid, addr);
+
+	return entry & PAGEMAP_PRESENT ? entry & PAGEMAP_PFN : 0;
+}
+
+uint64_t pfn_flags(uint64_t pfn)
+{
+	return read_word("/proc/kpageflags", pfn);
+}
+
+long pfn_mapcount(uint64_t pfn)
+{
+	return read_word("/proc/kpagecount", pfn);
+}
+
+/*
+ * Some kernels show every anonymous page as a KSM page in kpageflags: a page
+ * of our own stack tells, as nobody merges that here.
+ */
+static bool ksm_flag_is_sound(void)
+{
+	static int sound = -1;
+	int on_stack = 0;
+
+	if (sound < 0)
+		sound = !(pfn_flags(page_pfn(0, &on_stack)) & KPAGE_KSM);
+	return sound;
+}
+
+static size_t count_each(pid_t pid, uintptr_t from, uintptr_t to, bool by_flag)
+{
+	size_t n = 0;
+	uintptr_t at;
+
+	for (at = from; at < to; at += PAGE_BYTES) {
+		uint64_t pfn = page_pfn(pid, (void *)at);
+
+		if (!pfn || pfn_flags(pfn) & KPAGE_ZERO)
+			continue;
+		n += by_flag ? !!(pfn_flags(pfn) & KPAGE_KSM) : pfn_mapcount(pfn) > 1;
+	}
+	return n;
+}
+
+/*
+ * smaps tells how much of a whole mapping is KSM pages. For a part of a
+ * mapping there is only the guess that what is mapped twice is shared by KSM.
+ */
+static size_t count_by_smaps(pid_t pid, uintptr_t from, uintptr_t to)
+{
+	unsigned long start = 0, end = 0, a, b, kb;
+	char path[64] = "/proc/self/smaps";
+	char line[512];
+	size_t n = 0;
+	FILE *f;
+
+	if (pid)
+		snprintf(path, sizeof(path), "/proc/%d/smaps", pid);
+	f = fopen(path, "re");
+	while (f && fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%lx-%lx ", &a, &b) == 2) {
+			start = a;
+			end = b;
+		}
+		if (start >= to || end <= from || sscanf(line, "KSM: %lu kB", &kb) != 1)
+			continue;
+		if (start >= from && end <= to)
+			n += kb * 1024 / PAGE_BYTES;
+		else
+			n += count_each(pid, start > from ? start : from,
+					end < to ? end : to, false);
+	}
+	if (f)
+		fclose(f);
+	return n;
+}
+
+size_t mem_count_ksm(pid_t pid, const char *mem, size_t pages)
+{
+	uintptr_t from = (uintptr_t)mem;
+	uintptr_t to = from + pages * PAGE_BYTES;
+
+	return ksm_flag_is_sound() ? count_each(pid, from, to, true) :
+				     count_by_smaps(pid, from, to);
+}
+
+bool page_is_ksm(pid_t pid, const void *addr)
+{
+	return mem_count_ksm(pid, addr, 1);
+}
+
+bool page_is_zero_page(pid_t pid, const void *addr)
+{
+	uint64_t pfn = page_pfn(pid, addr);
+
+	return pfn && pfn_flags(pfn) & KPAGE_ZERO;
+}
+
+size_t mem_count_swapped(pid_t pid, const char *mem, size_t pages)
+{
+	size_t n = 0;
+	size_t i;
+
+	for (i = 0; i < pages; i++)
+		n += !!(pagemap_entry(pid, mem + i * PAGE_BYTES) & PAGEMAP_SWAP);
+	return n;
+}
+
+size_t mem_count_zero_page(pid_t pid, const char *mem, size_t pages)
+{
+	size_t n = 0;
+	size_t i;
+
+	for (i = 0; i < pages; i++)
+		n += page_is_zero_page(pid, mem + i * PAGE_BYTES);
+	return n;
+}
+
+double seconds_now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec + ts.tv_nsec / 1e9;
+}
+
+void sleep_ms(unsigned int ms)
+{
+	struct timespec ts = { ms / 1000, (ms % 1000) * 1000000L };
+
+	nanosleep(&ts, NULL);
+}
+
+bool vma_has_flag(const void *addr, const char *flag)
+{
+	unsigned long start, end;
+	bool inside = false;
+	bool found = false;
+	char line[512];
+	char word[8];
+	FILE *f;
+
+	f = fopen("/proc/self/smaps", "re");
+	if (!f)
+		return false;
+	snprintf(word, sizeof(word), " %s ", flag);
+	while (!found && fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
+			inside = (uintptr_t)addr >= start && (uintptr_t)addr < end;
+		else if (inside && !strncmp(line, "VmFlags:", 8))
+			found = strstr(line, word);
+	}
+	fclose(f);
+	return found;
+}

@@ -1,0 +1,469 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Shared pages move: between NUMA nodes, by compaction, off a bad frame, away
+ * from memory that goes.
+ */
+
+#include "ksm_fixture.h"
+
+#include <sys/syscall.h>
+
+#ifndef MADV_HWPOISON
+#define MADV_HWPOISON 100
+#endif
+#ifndef MADV_SOFT_OFFLINE
+#define MADV_SOFT_OFFLINE 101
+#endif
+#define POLICY_BIND 2
+#define MOVE_ALL (1 << 2)
+
+#define PAGE(mem, i) ((mem) + (i) * PAGE_BYTES)
+#define N 32
+
+static int two_nodes(void)
+{
+	return !access("/sys/devices/system/node/node1/meminfo", F_OK);
+}
+
+static int bind_to_node(char *mem, size_t pages, int node)
+{
+	unsigned long mask = 1UL << node;
+
+	return syscall(SYS_mbind, mem, pages * PAGE_BYTES, POLICY_BIND, &mask, 64UL, 0);
+}
+
+static int node_of(const char *addr)
+{
+	void *page = (void *)addr;
+	int status = -1;
+
+	if (syscall(SYS_move_pages, 0, 1UL, &page, NULL, &status, 0))
+		return -errno;
+	return status;
+}
+
+/* Pages of the process that are on the node after the attempt to move all. */
+static size_t move_to_node(pid_t pid, char *mem, size_t pages, int node)
+{
+	size_t moved = 0;
+	size_t i;
+
+	for (i = 0; i < pages; i++) {
+		void *page = PAGE(mem, i);
+		int status = -1;
+
+		if (syscall(SYS_move_pages, pid, 1UL, &page, &node, &status, MOVE_ALL) >= 0)
+			moved += status == node;
+	}
+	return moved;
+}
+
+static int migrate_process(pid_t pid, int from, int to)
+{
+	unsigned long old = 1UL << from, new = 1UL << to;
+
+	return syscall(SYS_migrate_pages, pid, 64UL, &old, &new);
+}
+
+KSM_TEST(move_pages_of_one_process)
+{
+	char *mem;
+	size_t i;
+	int turn;
+
+	if (!two_nodes())
+		SKIP(return, "needs two NUMA nodes");
+	mem = mem_map(N);
+	mem_fill(mem, N / 2, 100, 1);
+	mem_fill(PAGE(mem, N / 2), N / 2, 100, 1);
+	ASSERT_EQ(0, madvise(mem, N * PAGE_BYTES, MADV_MERGEABLE));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(N / 2, N / 2, 0);
+	for (turn = 0; turn < 4; turn++) {
+		int node = !(turn & 1);
+
+		EXPECT_EQ(N, move_to_node(0, mem, N, node));
+		for (i = 0; i < N; i++)
+			EXPECT_EQ(node, node_of(PAGE(mem, i)));
+		EXPECT_EQ(N, mem_count_ksm(0, mem, N));
+		EXPECT_EQ(page_pfn(0, mem), page_pfn(0, PAGE(mem, N / 2)));
+		EXPECT_EQ(0, mem_bad(mem, N / 2, 100, 1));
+		EXPECT_EQ(0, mem_bad(PAGE(mem, N / 2), N / 2, 100, 1));
+		ASSERT_EQ(0, ksm_settle());
+		ASSERT_COUNTERS(N / 2, N / 2, 0);
+	}
+	/* Moved pages still know all their mappings: a write stays private. */
+	mem_fill(mem, 4, 900, 1);
+	EXPECT_EQ(0, mem_bad(mem, 4, 900, 1));
+	EXPECT_EQ(0, mem_bad(PAGE(mem, N / 2), N / 2, 100, 1));
+}
+
+/* A page that comes later must find the shared one where it is now. */
+KSM_TEST(late_duplicate_after_move)
+{
+	char *mem;
+	int node;
+
+	if (!two_nodes())
+		SKIP(return, "needs two NUMA nodes");
+	mem = mem_map(3);
+	mem_fill(mem, 2, 110, 0);
+	page_fill(PAGE(mem, 2), 111);
+	ASSERT_EQ(0, madvise(mem, 3 * PAGE_BYTES, MADV_MERGEABLE));
+	ASSERT_EQ(0, ksm_settle());
+	node = !node_of(mem);
+	ASSERT_EQ(2, move_to_node(0, mem, 2, node));
+	page_fill(PAGE(mem, 2), 110);
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(1, 2, 0);
+	EXPECT_EQ(node, node_of(PAGE(mem, 2)));
+	EXPECT_EQ(page_pfn(0, mem), page_pfn(0, PAGE(mem, 2)));
+	EXPECT_EQ(0, mem_bad(mem, 3, 110, 0));
+}
+
+KSM_TEST(migrate_processes_while_scanning)
+{
+	struct peer p[2], child;
+	int turn;
+
+	if (!two_nodes())
+		SKIP(return, "needs two NUMA nodes");
+	ASSERT_EQ(0, peer_start(&p[0], N));
+	ASSERT_EQ(0, peer_fill(&p[0], 0, N, 200, 1));
+	ASSERT_EQ(0, peer_madvise(&p[0], 0, N, MADV_MERGEABLE));
+	ASSERT_EQ(0, peer_start(&p[1], N));
+	ASSERT_EQ(0, peer_fill(&p[1], 0, N, 200, 1));
+	ASSERT_EQ(0, peer_madvise(&p[1], 0, N, MADV_MERGEABLE));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(N, N, 0);
+	ASSERT_EQ(0, peer_fork(&p[0], &child));
+	ASSERT_EQ(0, ksm_set("run", 1));
+	for (turn = 0; turn < 10; turn++) {
+		ASSERT_LE(0, migrate_process(p[turn % 2].pid, turn & 1, !(turn & 1)));
+		ASSERT_EQ(0, peer_bad(&p[0], 0, N, 200, 1));
+		ASSERT_EQ(0, peer_bad(&p[1], 0, N, 200, 1));
+		ASSERT_EQ(0, peer_bad(&child, 0, N, 200, 1));
+		ASSERT_EQ(0, peer_fill(&child, turn, 1, 200 + turn, 1));
+	}
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(N, 2 * N, 0);
+	EXPECT_EQ(0, peer_end(&p[0]));
+	EXPECT_EQ(0, peer_bad(&child, 0, N, 200, 1));
+	EXPECT_EQ(0, peer_bad(&p[1], 0, N, 200, 1));
+	EXPECT_EQ(0, peer_end(&child));
+	EXPECT_EQ(0, peer_end(&p[1]));
+}
+
+KSM_TEST(nodes_stay_apart)
+{
+	char *mem;
+	size_t i;
+
+	if (!two_nodes())
+		SKIP(return, "needs two NUMA nodes");
+	mem = mem_map(N);
+	ASSERT_EQ(0, ksm_set("merge_across_nodes", 0));
+	ASSERT_EQ(0, bind_to_node(mem, N / 2, 0));
+	ASSERT_EQ(0, bind_to_node(PAGE(mem, N / 2), N / 2, 1));
+	mem_fill(mem, N, 300, 0);
+	ASSERT_EQ(0, madvise(mem, N * PAGE_BYTES, MADV_MERGEABLE));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(2, N - 2, 0);
+	for (i = 0; i < N / 2; i++) {
+		EXPECT_EQ(page_pfn(0, mem), page_pfn(0, PAGE(mem, i)));
+		EXPECT_EQ(page_pfn(0, PAGE(mem, N / 2)), page_pfn(0, PAGE(mem, N / 2 + i)));
+	}
+	EXPECT_EQ(0, node_of(mem));
+	EXPECT_EQ(1, node_of(PAGE(mem, N / 2)));
+	EXPECT_EQ(0, mem_bad(mem, N, 300, 0));
+
+	/* The setting cannot change while pages are shared. */
+	EXPECT_EQ(-EBUSY, ksm_set("merge_across_nodes", 1));
+	EXPECT_EQ(0, ksm_read("merge_across_nodes"));
+	ASSERT_EQ(0, ksm_set("run", 2));
+	EXPECT_EQ(0, ksm_set("merge_across_nodes", 1));
+	EXPECT_EQ(1, ksm_read("merge_across_nodes"));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(1, N - 1, 0);
+	EXPECT_EQ(0, mem_bad(mem, N, 300, 0));
+	EXPECT_EQ(-EBUSY, ksm_set("merge_across_nodes", 0));
+	ASSERT_EQ(0, ksm_set("run", 2));
+	EXPECT_EQ(0, ksm_set("merge_across_nodes", 0));
+}
+
+/* A shared page comes to a node that has one of its content: one of two twins. */
+KSM_TEST(move_to_the_other_nodes_twin)
+{
+	struct ksm_counters c;
+	char *mem;
+	size_t i;
+
+	if (!two_nodes())
+		SKIP(return, "needs two NUMA nodes");
+	mem = mem_map(N);
+	ASSERT_EQ(0, ksm_set("merge_across_nodes", 0));
+	ASSERT_EQ(0, bind_to_node(mem, N / 2, 0));
+	ASSERT_EQ(0, bind_to_node(PAGE(mem, N / 2), N / 2, 1));
+	mem_fill(mem, N, 400, 0);
+	ASSERT_EQ(0, madvise(mem, N * PAGE_BYTES, MADV_MERGEABLE));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(2, N - 2, 0);
+	EXPECT_EQ(N / 2, move_to_node(0, mem, N / 2, 1));
+	EXPECT_EQ(0, mem_bad(mem, N, 400, 0));
+	ASSERT_EQ(0, ksm_settle());
+	/* Whether they become one page or a chain of two is the engine's choice. */
+	ksm_counters(&c);
+	ksm_counters_print("twins", &c);
+	EXPECT_EQ(N, c.shared + c.sharing);
+	EXPECT_GE(2, c.shared);
+	for (i = 0; i < N; i++)
+		EXPECT_EQ(1, node_of(PAGE(mem, i)));
+	EXPECT_EQ(N, mem_count_ksm(0, mem, N / 2) + mem_count_ksm(0, PAGE(mem, N / 2), N / 2));
+	EXPECT_EQ(0, mem_bad(mem, N, 400, 0));
+	/* New pages come where they are bound to, and the old twins are gone. */
+	mem_fill(mem, N, 401, 0);
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(2, N - 2, 0);
+	mem_fill(PAGE(mem, 1), N - 1, 400, 0);
+	ASSERT_EQ(0, ksm_settle());
+	EXPECT_EQ(-1, page_diff(mem, 401));
+	EXPECT_EQ(0, mem_bad(PAGE(mem, 1), N - 1, 400, 0));
+}
+
+/* Moved to an empty node, then joined there by a page of that node. */
+KSM_TEST(move_and_be_found)
+{
+	char *mem;
+
+	if (!two_nodes())
+		SKIP(return, "needs two NUMA nodes");
+	mem = mem_map(3);
+	ASSERT_EQ(0, ksm_set("merge_across_nodes", 0));
+	ASSERT_EQ(0, bind_to_node(mem, 2, 0));
+	ASSERT_EQ(0, bind_to_node(PAGE(mem, 2), 1, 1));
+	mem_fill(mem, 3, 410, 0);
+	ASSERT_EQ(0, madvise(mem, 3 * PAGE_BYTES, MADV_MERGEABLE));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(1, 1, 1);
+	EXPECT_EQ(2, move_to_node(0, mem, 2, 1));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(1, 2, 0);
+	EXPECT_EQ(page_pfn(0, mem), page_pfn(0, PAGE(mem, 2)));
+	EXPECT_EQ(0, mem_bad(mem, 3, 410, 0));
+}
+
+KSM_TEST(compaction)
+{
+	const size_t n = 1024;
+	char *mem = mem_map(n);
+	char *holes = mem_map(4 * n);
+	size_t i;
+	int turn;
+
+	ASSERT_EQ(0, madvise(mem, n * PAGE_BYTES, MADV_MERGEABLE));
+	/* Fill in turns, then give every other page back: fragments. */
+	for (i = 0; i < n; i++) {
+		page_fill(PAGE(mem, i), 500 + i % 128);
+		mem_fill(PAGE(holes, 4 * i), 4, 7, 0);
+	}
+	for (i = 0; i < 4 * n; i += 2)
+		madvise(PAGE(holes, i), PAGE_BYTES, MADV_DONTNEED);
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(128, n - 128, 0);
+	ASSERT_EQ(0, ksm_set("run", 1));
+	for (turn = 0; turn < 3; turn++) {
+		ASSERT_EQ(0, file_write("/proc/sys/vm/compact_memory", "1"));
+		for (i = 0; i < n; i += 128)
+			EXPECT_EQ(0, mem_bad(PAGE(mem, i), 128, 500, 1));
+	}
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(128, n - 128, 0);
+	for (i = 0; i < n; i += 128)
+		EXPECT_EQ(0, mem_bad(PAGE(mem, i), 128, 500, 1));
+}
+
+static uint64_t memory_block_pages(void)
+{
+	FILE *f = fopen("/sys/devices/system/memory/block_size_bytes", "re");
+	char size[32] = "";
+
+	if (!f)
+		return 0;
+	if (!fgets(size, sizeof(size), f))
+		size[0] = '\0';
+	fclose(f);
+	return strtoull(size, NULL, 16) / PAGE_BYTES;
+}
+
+static int memory_block_write(uint64_t block, const char *state)
+{
+	char path[128];
+	int tries, err;
+
+	snprintf(path, sizeof(path), "/sys/devices/system/memory/memory%llu/state",
+		 (unsigned long long)block);
+	for (tries = 0; tries < 20; tries++) {
+		err = file_write(path, state);
+		if (err != -EBUSY && err != -EAGAIN)
+			break;
+		sleep_ms(100);
+	}
+	return err;
+}
+
+/*
+ * Memory of the movable zone alone, without anything the kernel keeps, and
+ * without a broken frame: with one it could not come back.
+ */
+static bool memory_block_can_go(uint64_t block)
+{
+	uint64_t pages = memory_block_pages();
+	char path[128], zones[64] = "";
+	bool can_go = true;
+	uint64_t flags, i;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/sys/devices/system/memory/memory%llu/valid_zones",
+		 (unsigned long long)block);
+	f = fopen(path, "re");
+	if (!f)
+		return false;
+	if (!fgets(zones, sizeof(zones), f) || strncmp(zones, "Movable", 7))
+		can_go = false;
+	fclose(f);
+	f = fopen("/proc/kpageflags", "re");
+	if (!f || fseek(f, block * pages * sizeof(flags), SEEK_SET))
+		can_go = false;
+	for (i = 0; can_go && i < pages; i++)
+		can_go = fread(&flags, sizeof(flags), 1, f) == 1 &&
+			 !(flags & (KPAGE_RESERVED | KPAGE_HWPOISON));
+	if (f)
+		fclose(f);
+	return can_go;
+}
+
+/* So many merged pages, twice, in a piece of memory that can be taken away. */
+static char *merged_in_a_removable_block(size_t pages)
+{
+	const size_t fill = 8192;
+	char *mem[24], *filler[24];
+	int n, i;
+
+	for (n = 0; n < 24; n++) {
+		mem[n] = mem_map(2 * pages);
+		mem_fill(mem[n], pages, 900, 1);
+		mem_fill(PAGE(mem[n], pages), pages, 900, 1);
+		if (madvise(mem[n], 2 * pages * PAGE_BYTES, MADV_MERGEABLE) || ksm_settle())
+			return NULL;
+		if (memory_block_can_go(page_pfn(0, mem[n]) / memory_block_pages()))
+			break;
+		madvise(mem[n], 2 * pages * PAGE_BYTES, MADV_UNMERGEABLE);
+		/* Use up, by single pages, what would be given the next time. */
+		filler[n] = mem_map(fill);
+		memset(filler[n], 1, fill * PAGE_BYTES);
+	}
+	for (i = 0; i < n; i++) {
+		munmap(mem[i], 2 * pages * PAGE_BYTES);
+		munmap(filler[i], fill * PAGE_BYTES);
+	}
+	return n < 24 ? mem[n] : NULL;
+}
+
+/* Memory is taken away, as from a virtual machine, with shared pages in it. */
+KSM_TEST(memory_offline)
+{
+	char *other = mem_map(1);
+	uint64_t pfn, block;
+	char *mem;
+
+	if (!memory_block_pages())
+		SKIP(return, "no memory hotplug");
+	mem = merged_in_a_removable_block(N);
+	if (!mem)
+		SKIP(return, "no memory can be taken offline: boot with movablecore=");
+	page_fill(other, 1);
+	ASSERT_EQ(0, madvise(other, PAGE_BYTES, MADV_MERGEABLE));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(N, N, 1);
+	pfn = page_pfn(0, mem);
+	block = pfn / memory_block_pages();
+	/* ksmd has to stand aside while it happens. */
+	ASSERT_EQ(0, ksm_set("run", 1));
+	ASSERT_EQ(0, memory_block_write(block, "offline"));
+	EXPECT_NE(block, page_pfn(0, mem) / memory_block_pages());
+	EXPECT_EQ(page_pfn(0, mem), page_pfn(0, PAGE(mem, N)));
+	EXPECT_EQ(0, mem_bad(mem, N, 900, 1));
+	EXPECT_EQ(0, mem_bad(PAGE(mem, N), N, 900, 1));
+	/* The trees know the pages where they are now. */
+	page_fill(other, 900);
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(N, N + 1, 0);
+	EXPECT_EQ(page_pfn(0, mem), page_pfn(0, other));
+	mem_fill(mem, N / 2, 5000, 1);
+	EXPECT_EQ(0, mem_bad(PAGE(mem, N), N, 900, 1));
+	EXPECT_EQ(0, memory_block_write(block, "online_movable"));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(N, N / 2 + 1, N / 2);
+	EXPECT_EQ(0, mem_bad(PAGE(mem, N), N, 900, 1));
+}
+
+/* The last ones: a frame that is taken out of use stays so until the next boot. */
+KSM_TEST(soft_offline)
+{
+	char *mem = mem_map(N);
+	uint64_t pfn;
+	int ret;
+
+	mem_fill(mem, N, 600, 0);
+	ASSERT_EQ(0, madvise(mem, N * PAGE_BYTES, MADV_MERGEABLE));
+	ASSERT_EQ(0, ksm_settle());
+	pfn = page_pfn(0, mem);
+	ret = madvise(mem, PAGE_BYTES, MADV_SOFT_OFFLINE);
+	if (ret && errno == EINVAL)
+		SKIP(return, "no memory failure handling");
+	ASSERT_EQ(0, ret);
+	EXPECT_NE(pfn, page_pfn(0, mem));
+	EXPECT_EQ(page_pfn(0, mem), page_pfn(0, PAGE(mem, N - 1)));
+	EXPECT_EQ(N, mem_count_ksm(0, mem, N));
+	EXPECT_EQ(0, mem_bad(mem, N, 600, 0));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(1, N - 1, 0);
+	EXPECT_EQ(0, mem_bad(mem, N, 600, 0));
+}
+
+/* Hardware reports the frame as broken: its users lose it, and only it. */
+KSM_TEST(memory_failure)
+{
+	struct peer p[3];
+	long ret;
+	int i;
+
+	for (i = 0; i < 3; i++) {
+		ASSERT_EQ(0, peer_start(&p[i], N));
+		ASSERT_EQ(0, peer_fill(&p[i], 0, N, 700, 1));
+		ASSERT_EQ(0, peer_madvise(&p[i], 0, N, MADV_MERGEABLE));
+	}
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(N, 2 * N, 0);
+	ret = peer_madvise(&p[0], 3, 1, MADV_HWPOISON);
+	if (ret == -EINVAL || ret == -EPERM)
+		SKIP(return, "no memory failure handling");
+	/* It is killed at once, and the others when they touch the page. */
+	EXPECT_EQ(-EPIPE, ret);
+	EXPECT_EQ(-SIGBUS, peer_end(&p[0]));
+	for (i = 1; i < 3; i++) {
+		EXPECT_EQ(0, peer_bad(&p[i], 0, 3, 700, 1));
+		EXPECT_EQ(0, peer_bad(&p[i], 4, N - 4, 704, 1));
+	}
+	EXPECT_EQ(-EPIPE, peer_bad(&p[1], 3, 1, 703, 1));
+	EXPECT_EQ(-SIGBUS, peer_end(&p[1]));
+	/* Ordinary life goes on for the third. */
+	ASSERT_EQ(0, ksm_scans(3));
+	EXPECT_EQ(0, peer_fill(&p[2], 4, 4, 800, 1));
+	EXPECT_EQ(0, peer_bad(&p[2], 4, 4, 800, 1));
+	EXPECT_EQ(0, peer_madvise(&p[2], 4, N - 4, MADV_UNMERGEABLE));
+	EXPECT_EQ(0, peer_bad(&p[2], 8, N - 8, 708, 1));
+	EXPECT_EQ(0, peer_end(&p[2]));
+}
+
+TEST_HARNESS_MAIN

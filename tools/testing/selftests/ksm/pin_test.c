@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Memory that a device or the kernel holds on to is never shared. */
+
+#include "ksm_fixture.h"
+
+#include <fcntl.h>
+#include <linux/io_uring.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+
+#define PAGE(mem, i) ((mem) + (i) * PAGE_BYTES)
+
+/* A page in a pipe by reference has one user more than its mapping. */
+KSM_TEST(page_in_a_pipe)
+{
+	static char out[PAGE_BYTES];
+	char *mem = mem_map(3);
+	struct iovec iov;
+	int fds[2];
+
+	mem_fill(mem, 3, 10, 0);
+	ASSERT_EQ(0, pipe(fds));
+	iov = (struct iovec){ PAGE(mem, 2), PAGE_BYTES };
+	ASSERT_EQ(PAGE_BYTES, vmsplice(fds[1], &iov, 1, 0));
+	ASSERT_EQ(0, madvise(mem, 3 * PAGE_BYTES, MADV_MERGEABLE));
+	ASSERT_EQ(0, ksm_settle());
+	EXPECT_FALSE(page_is_ksm(0, PAGE(mem, 2)));
+	EXPECT_EQ(2, mem_count_ksm(0, mem, 2));
+	EXPECT_EQ(0, mem_bad(mem, 3, 10, 0));
+	ASSERT_EQ(PAGE_BYTES, read(fds[0], out, PAGE_BYTES));
+	EXPECT_EQ(-1, page_diff(out, 10));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(1, 2, 0);
+	EXPECT_EQ(3, mem_count_ksm(0, mem, 3));
+	EXPECT_EQ(0, mem_bad(mem, 3, 10, 0));
+}
+
+struct ring {
+	int fd;
+	struct io_uring_params params;
+	char *sq;
+	struct io_uring_sqe *sqes;
+};
+
+static int ring_open(struct ring *r)
+{
+	size_t bytes;
+
+	memset(r, 0, sizeof(*r));
+	r->fd = syscall(SYS_io_uring_setup, 4, &r->params);
+	if (r->fd < 0)
+		return -errno;
+	bytes = r->params.sq_off.array + r->params.sq_entries * sizeof(uint32_t);
+	if (bytes < r->params.cq_off.cqes + r->params.cq_entries * sizeof(struct io_uring_cqe))
+		bytes = r->params.cq_off.cqes +
+			r->params.cq_entries * sizeof(struct io_uring_cqe);
+	r->sq = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, r->fd, IORING_OFF_SQ_RING);
+	r->sqes = mmap(NULL, r->params.sq_entries * sizeof(*r->sqes), PROT_READ | PROT_WRITE,
+		       MAP_SHARED, r->fd, IORING_OFF_SQES);
+	return r->sq == MAP_FAILED || (void *)r->sqes == MAP_FAILED ? -ENOMEM : 0;
+}
+
+/* Reads from a file into the registered buffer, through its pins. */
+static int ring_read_fixed(struct ring *r, int from, char *to, size_t bytes)
+{
+	uint32_t *tail = (uint32_t *)(r->sq + r->params.sq_off.tail);
+	uint32_t *array = (uint32_t *)(r->sq + r->params.sq_off.array);
+	uint32_t *cq_head = (uint32_t *)(r->sq + r->params.cq_off.head);
+	uint32_t slot = *tail & (r->params.sq_entries - 1);
+	struct io_uring_cqe *cqe;
+	int res;
+
+	memset(&r->sqes[slot], 0, sizeof(r->sqes[slot]));
+	r->sqes[slot].opcode = IORING_OP_READ_FIXED;
+	r->sqes[slot].fd = from;
+	r->sqes[slot].addr = (uintptr_t)to;
+	r->sqes[slot].len = bytes;
+	array[slot] = slot;
+	__atomic_store_n(tail, *tail + 1, __ATOMIC_RELEASE);
+	if (syscall(SYS_io_uring_enter, r->fd, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0) != 1)
+		return -errno;
+	cqe = (void *)(r->sq + r->params.cq_off.cqes);
+	res = cqe[*cq_head & (r->params.cq_entries - 1)].res;
+	__atomic_store_n(cq_head, *cq_head + 1, __ATOMIC_RELEASE);
+	return res;
+}
+
+static int ring_register(struct ring *r, char *mem, size_t bytes)
+{
+	struct iovec iov = { mem, bytes };
+
+	return syscall(SYS_io_uring_register, r->fd, IORING_REGISTER_BUFFERS, &iov, 1) ?
+		-errno : 0;
+}
+
+static int ring_unregister(struct ring *r)
+{
+	return syscall(SYS_io_uring_register, r->fd, IORING_UNREGISTER_BUFFERS, NULL, 0) ?
+		-errno : 0;
+}
+
+/* A file with a page of the pattern. */
+static int pattern_file(uint64_t seed)
+{
+	static char page[PAGE_BYTES];
+	int fd = memfd_create("pattern", 0);
+
+	page_fill(page, seed);
+	if (fd < 0 || pwrite(fd, page, PAGE_BYTES, 0) != PAGE_BYTES)
+		return -1;
+	return fd;
+}
+
+/* Pinned first, candidate for merging later: what DMA writes must be seen. */
+KSM_TEST(pinned_pages_stay)
+{
+	char *mem = mem_map(4);
+	char *pinned = PAGE(mem, 3);
+	struct ring r;
+	int fd, err;
+
+	err = ring_open(&r);
+	if (err == -ENOSYS)
+		SKIP(return, "no io_uring");
+	ASSERT_EQ(0, err);
+	fd = pattern_file(21);
+	ASSERT_LE(0, fd);
+	mem_fill(mem, 4, 20, 0);
+	ASSERT_EQ(0, ring_register(&r, pinned, PAGE_BYTES));
+	ASSERT_EQ(0, madvise(mem, 4 * PAGE_BYTES, MADV_MERGEABLE));
+	ASSERT_EQ(0, ksm_settle());
+	EXPECT_FALSE(page_is_ksm(0, pinned));
+	EXPECT_EQ(3, mem_count_ksm(0, mem, 3));
+	EXPECT_EQ(1, ksm_read("pages_shared"));
+	EXPECT_EQ(2, ksm_read("pages_sharing"));
+	EXPECT_EQ(0, mem_bad(mem, 4, 20, 0));
+	ASSERT_EQ(PAGE_BYTES, ring_read_fixed(&r, fd, pinned, PAGE_BYTES));
+	EXPECT_EQ(-1, page_diff(pinned, 21));
+	EXPECT_EQ(0, mem_bad(mem, 3, 20, 0));
+
+	/* Equal contents once more, and free: now it may join. */
+	page_fill(pinned, 20);
+	ASSERT_EQ(0, ring_unregister(&r));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(1, 3, 0);
+	EXPECT_EQ(0, mem_bad(mem, 4, 20, 0));
+}
+
+/* Shared first, pinned later: the pin must get a page of its own. */
+KSM_TEST(pinning_unshares)
+{
+	char *mem = mem_map(4);
+	struct ring r;
+	int fd, err;
+
+	err = ring_open(&r);
+	if (err == -ENOSYS)
+		SKIP(return, "no io_uring");
+	ASSERT_EQ(0, err);
+	fd = pattern_file(31);
+	ASSERT_LE(0, fd);
+	mem_fill(mem, 4, 30, 0);
+	ASSERT_EQ(0, madvise(mem, 4 * PAGE_BYTES, MADV_MERGEABLE));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_EQ(4, mem_count_ksm(0, mem, 4));
+	ASSERT_EQ(0, ring_register(&r, mem, PAGE_BYTES));
+	EXPECT_FALSE(page_is_ksm(0, mem));
+	ASSERT_EQ(0, ksm_scans(3));
+	ASSERT_EQ(PAGE_BYTES, ring_read_fixed(&r, fd, mem, PAGE_BYTES));
+	EXPECT_EQ(-1, page_diff(mem, 31));
+	EXPECT_EQ(0, mem_bad(PAGE(mem, 1), 3, 30, 0));
+	ASSERT_EQ(0, ksm_scans(3));
+	EXPECT_FALSE(page_is_ksm(0, mem));
+	EXPECT_EQ(-1, page_diff(mem, 31));
+	ASSERT_EQ(0, ring_unregister(&r));
+}
+
+/* Pins come and go while ksmd runs; each read must land where it is asked to. */
+KSM_TEST(pins_against_a_running_scan)
+{
+	char *mem = mem_map(8);
+	struct ring r;
+	int fd, err, i;
+
+	err = ring_open(&r);
+	if (err == -ENOSYS)
+		SKIP(return, "no io_uring");
+	ASSERT_EQ(0, err);
+	fd = pattern_file(41);
+	ASSERT_LE(0, fd);
+	mem_fill(mem, 8, 40, 0);
+	ASSERT_EQ(0, madvise(mem, 8 * PAGE_BYTES, MADV_MERGEABLE));
+	ASSERT_EQ(0, ksm_set("sleep_millisecs", 0));
+	ASSERT_EQ(0, ksm_set("run", 1));
+	for (i = 0; i < 60; i++) {
+		char *page = PAGE(mem, i % 8);
+
+		ASSERT_EQ(0, ring_register(&r, page, PAGE_BYTES));
+		sleep_ms(i % 5);
+		ASSERT_EQ(0, lseek(fd, 0, SEEK_SET));
+		ASSERT_EQ(PAGE_BYTES, ring_read_fixed(&r, fd, page, PAGE_BYTES));
+		ASSERT_EQ(-1, page_diff(page, 41));
+		page_fill(page, 40);
+		ASSERT_EQ(0, ring_unregister(&r));
+		ASSERT_EQ(0, mem_bad(mem, 8, 40, 0));
+	}
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(1, 7, 0);
+	EXPECT_EQ(0, mem_bad(mem, 8, 40, 0));
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Merging over fork, exec and exit. */
+
+#include "ksm_fixture.h"
+
+#define PAGE(mem, i) ((mem) + (i) * PAGE_BYTES)
+#define N 16
+
+static int merged_peer(struct peer *p, uint64_t seed, uint64_t step)
+{
+	int err = peer_start(p, N);
+
+	if (!err)
+		err = peer_fill(p, 0, N, seed, step);
+	if (!err)
+		err = peer_madvise(p, 0, N, MADV_MERGEABLE);
+	return err ? err : ksm_settle();
+}
+
+KSM_TEST(fork_child_shares)
+{
+	struct peer parent, child;
+
+	ASSERT_EQ(0, merged_peer(&parent, 10, 0));
+	ASSERT_COUNTERS(1, N - 1, 0);
+	ASSERT_EQ(0, peer_fork(&parent, &child));
+	EXPECT_EQ(page_pfn(parent.pid, parent.mem), page_pfn(child.pid, child.mem));
+	EXPECT_EQ(0, peer_bad(&child, 0, N, 10, 0));
+	/* The child is registered by itself: its mappings come to count. */
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(1, 2 * N - 1, 0);
+
+	ASSERT_EQ(0, peer_fill(&child, 0, 4, 20, 1));
+	ASSERT_EQ(0, peer_fill(&parent, 4, 4, 30, 1));
+	EXPECT_EQ(0, peer_bad(&parent, 0, 4, 10, 0));
+	EXPECT_EQ(0, peer_bad(&parent, 4, 4, 30, 1));
+	EXPECT_EQ(0, peer_bad(&parent, 8, N - 8, 10, 0));
+	EXPECT_EQ(0, peer_bad(&child, 0, 4, 20, 1));
+	EXPECT_EQ(0, peer_bad(&child, 4, N - 4, 10, 0));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(1, 2 * N - 8 - 1, 8);
+	ASSERT_EQ(0, peer_end(&child));
+	EXPECT_EQ(0, peer_bad(&parent, 8, N - 8, 10, 0));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(1, N - 4 - 1, 4);
+	ASSERT_EQ(0, peer_end(&parent));
+}
+
+KSM_TEST(fork_parent_exits_first)
+{
+	struct peer parent, child;
+
+	ASSERT_EQ(0, merged_peer(&parent, 40, 0));
+	ASSERT_EQ(0, peer_fork(&parent, &child));
+	ASSERT_EQ(0, peer_end(&parent));
+	EXPECT_EQ(0, peer_bad(&child, 0, N, 40, 0));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(1, N - 1, 0);
+	EXPECT_EQ(N, mem_count_ksm(child.pid, child.mem, N));
+	EXPECT_EQ(0, peer_bad(&child, 0, N, 40, 0));
+	ASSERT_EQ(0, peer_fill(&child, 0, 1, 41, 0));
+	EXPECT_EQ(0, peer_bad(&child, 0, 1, 41, 0));
+	EXPECT_EQ(0, peer_bad(&child, 1, N - 1, 40, 0));
+	ASSERT_EQ(0, peer_madvise(&child, 0, N, MADV_UNMERGEABLE));
+	EXPECT_EQ(0, mem_count_ksm(child.pid, child.mem, N));
+	EXPECT_EQ(0, peer_bad(&child, 1, N - 1, 40, 0));
+	ASSERT_EQ(0, peer_end(&child));
+}
+
+/* Memory that was never merged is shared by fork: no reason to unshare it. */
+KSM_TEST(fork_of_unmerged_memory)
+{
+	struct peer parent, child;
+
+	ASSERT_EQ(0, merged_peer(&parent, 50, 1));
+	ASSERT_COUNTERS(0, 0, N);
+	ASSERT_EQ(0, peer_fork(&parent, &child));
+	ASSERT_EQ(0, ksm_settle());
+	EXPECT_EQ(page_pfn(parent.pid, parent.mem), page_pfn(child.pid, child.mem));
+	EXPECT_EQ(0, peer_bad(&parent, 0, N, 50, 1));
+	EXPECT_EQ(0, peer_bad(&child, 0, N, 50, 1));
+	ASSERT_EQ(0, peer_fill(&child, 0, N, 90, 1));
+	EXPECT_EQ(0, peer_bad(&parent, 0, N, 50, 1));
+	EXPECT_EQ(0, peer_bad(&child, 0, N, 90, 1));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(0, 0, 2 * N);
+	ASSERT_EQ(0, peer_end(&child));
+	ASSERT_EQ(0, peer_end(&parent));
+}
+
+KSM_TEST(unmerge_in_fork_child_only)
+{
+	struct peer parent, child;
+
+	ASSERT_EQ(0, merged_peer(&parent, 60, 0));
+	ASSERT_EQ(0, peer_fork(&parent, &child));
+	ASSERT_EQ(0, peer_madvise(&child, 0, N, MADV_UNMERGEABLE));
+	EXPECT_EQ(0, mem_count_ksm(child.pid, child.mem, N));
+	EXPECT_EQ(N, mem_count_ksm(parent.pid, parent.mem, N));
+	EXPECT_EQ(0, peer_bad(&parent, 0, N, 60, 0));
+	EXPECT_EQ(0, peer_bad(&child, 0, N, 60, 0));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(1, N - 1, 0);
+	ASSERT_EQ(0, peer_end(&child));
+	ASSERT_EQ(0, peer_end(&parent));
+}
+
+/* Directly forked, many at once, while ksmd runs. */
+KSM_TEST(fork_storm)
+{
+	char *mem = mem_map(N);
+	int i, status;
+
+	mem_fill(mem, N / 2, 70, 0);
+	mem_fill(PAGE(mem, N / 2), N / 2, 700, 1);
+	ASSERT_EQ(0, madvise(mem, N * PAGE_BYTES, MADV_MERGEABLE));
+	ASSERT_EQ(0, ksm_set("sleep_millisecs", 0));
+	ASSERT_EQ(0, ksm_set("run", 1));
+	for (i = 0; i < 60; i++) {
+		pid_t pid = fork();
+
+		ASSERT_LE(0, pid);
+		if (pid == 0) {
+			size_t bad = mem_bad(mem, N / 2, 70, 0);
+
+			page_fill(mem, i + 1);
+			sleep_ms(i % 7);
+			bad += page_diff(mem, i + 1) >= 0;
+			bad += mem_bad(PAGE(mem, N / 2), N / 2, 700, 1);
+			_exit(bad ? 1 : 0);
+		}
+		if (i % 3 == 2)
+			page_fill(PAGE(mem, i % (N / 2)), 70);
+	}
+	for (i = 0; i < 60; i++) {
+		ASSERT_LT(0, wait(&status));
+		EXPECT_EQ(0, status);
+	}
+	EXPECT_EQ(0, mem_bad(mem, N / 2, 70, 0));
+	EXPECT_EQ(0, mem_bad(PAGE(mem, N / 2), N / 2, 700, 1));
+}
+
+KSM_TEST(prctl_errors)
+{
+	EXPECT_EQ(-1, prctl(PR_SET_MEMORY_MERGE, 1, 1, 0, 0));
+	EXPECT_EQ(EINVAL, errno);
+	EXPECT_EQ(-1, prctl(PR_SET_MEMORY_MERGE, 1, 0, 0, 1));
+	EXPECT_EQ(EINVAL, errno);
+	EXPECT_EQ(-1, prctl(PR_GET_MEMORY_MERGE, 1, 0, 0, 0));
+	EXPECT_EQ(EINVAL, errno);
+	EXPECT_EQ(0, prctl(PR_GET_MEMORY_MERGE, 0, 0, 0, 0));
+	/* Off when it was never on, on twice, off twice: all fine. */
+	EXPECT_EQ(0, prctl(PR_SET_MEMORY_MERGE, 0, 0, 0, 0));
+	EXPECT_EQ(0, prctl(PR_SET_MEMORY_MERGE, 1, 0, 0, 0));
+	EXPECT_EQ(0, prctl(PR_SET_MEMORY_MERGE, 1, 0, 0, 0));
+	EXPECT_EQ(1, prctl(PR_GET_MEMORY_MERGE, 0, 0, 0, 0));
+	EXPECT_EQ(0, prctl(PR_SET_MEMORY_MERGE, 0, 0, 0, 0));
+	EXPECT_EQ(0, prctl(PR_SET_MEMORY_MERGE, 0, 0, 0, 0));
+}
+
+KSM_TEST(prctl_covers_new_mappings_and_children)
+{
+	struct peer p, child;
+	char *mem;
+
+	ASSERT_EQ(0, prctl(PR_SET_MEMORY_MERGE, 1, 0, 0, 0));
+	mem = mem_map(N);
+	EXPECT_TRUE(vma_has_flag(mem, "mg"));
+	mem_fill(mem, N, 80, 1);
+	ASSERT_EQ(0, peer_start(&p, N));
+	ASSERT_EQ(1, peer_prctl(&p, PR_GET_MEMORY_MERGE, 0));
+	ASSERT_EQ(0, peer_fill(&p, 0, N, 80, 1));
+	ASSERT_EQ(0, ksm_scans(4));
+	EXPECT_EQ(page_pfn(0, mem), page_pfn(p.pid, p.mem));
+	EXPECT_EQ(N, mem_count_ksm(p.pid, p.mem, N));
+	EXPECT_EQ(0, mem_bad(mem, N, 80, 1));
+	EXPECT_EQ(0, peer_bad(&p, 0, N, 80, 1));
+	ASSERT_EQ(0, peer_fork(&p, &child));
+	ASSERT_EQ(1, peer_prctl(&child, PR_GET_MEMORY_MERGE, 0));
+	/* Off in the one, still on in the others. */
+	ASSERT_EQ(0, peer_prctl(&p, PR_SET_MEMORY_MERGE, 0));
+	EXPECT_EQ(0, mem_count_ksm(p.pid, p.mem, N));
+	EXPECT_EQ(N, mem_count_ksm(child.pid, child.mem, N));
+	EXPECT_EQ(N, mem_count_ksm(0, mem, N));
+	EXPECT_EQ(0, peer_bad(&p, 0, N, 80, 1));
+	EXPECT_EQ(0, peer_bad(&child, 0, N, 80, 1));
+	ASSERT_EQ(0, peer_end(&child));
+	ASSERT_EQ(0, peer_end(&p));
+}
+
+/* This program again, run by the test below: merges without a madvise. */
+static int after_exec(void)
+{
+	char *mem;
+
+	if (prctl(PR_GET_MEMORY_MERGE, 0, 0, 0, 0) != 1)
+		return 10;
+	mem = mem_map(N);
+	mem_fill(mem, N, 90, 0);
+	if (!vma_has_flag(mem, "mg"))
+		return 11;
+	if (ksm_scans(4))
+		return 12;
+	if (mem_count_ksm(0, mem, N) != N || page_pfn(0, mem) != page_pfn(0, PAGE(mem, N - 1)))
+		return 13;
+	if (mem_bad(mem, N, 90, 0))
+		return 14;
+	if (prctl(PR_SET_MEMORY_MERGE, 0, 0, 0, 0) || mem_count_ksm(0, mem, N))
+		return 15;
+	return mem_bad(mem, N, 90, 0) ? 16 : 0;
+}
+
+KSM_TEST(exec_keeps_prctl)
+{
+	int status;
+	pid_t pid = fork();
+
+	ASSERT_LE(0, pid);
+	if (pid == 0) {
+		char *mem = mem_map(N);
+
+		/* Merged memory that exec throws away. */
+		mem_fill(mem, N, 95, 0);
+		if (prctl(PR_SET_MEMORY_MERGE, 1, 0, 0, 0) || ksm_scans(3))
+			_exit(1);
+		execl("/proc/self/exe", "process_test", "after-exec", NULL);
+		_exit(2);
+	}
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	ASSERT_TRUE(WIFEXITED(status));
+	EXPECT_EQ(0, WEXITSTATUS(status));
+}
+
+/* Killed in the middle of everything; the fixture's end looks for traces. */
+KSM_TEST(killed_while_merging)
+{
+	struct peer p[4];
+	int round, i;
+
+	ASSERT_EQ(0, ksm_set("sleep_millisecs", 0));
+	ASSERT_EQ(0, ksm_set("run", 1));
+	for (round = 0; round < 8; round++) {
+		for (i = 0; i < 4; i++) {
+			ASSERT_EQ(0, peer_start(&p[i], 256));
+			ASSERT_EQ(0, peer_fill(&p[i], 0, 256, 1000, 1));
+			ASSERT_EQ(0, peer_madvise(&p[i], 0, 256, MADV_MERGEABLE));
+		}
+		sleep_ms(5 * round);
+		for (i = 0; i < 4; i++)
+			ASSERT_EQ(-SIGKILL, peer_kill(&p[i]));
+	}
+}
+
+KSM_TEST(exit_leaves_the_others)
+{
+	struct peer p[4];
+	int i;
+
+	for (i = 0; i < 4; i++)
+		ASSERT_EQ(0, merged_peer(&p[i], 2000, 1));
+	ASSERT_COUNTERS(N, 3 * N, 0);
+	for (i = 0; i < 3; i++) {
+		ASSERT_EQ(0, peer_end(&p[i]));
+		ASSERT_EQ(0, ksm_settle());
+		ASSERT_COUNTERS(N, (2 - i) * N, 0);
+		EXPECT_EQ(0, peer_bad(&p[3], 0, N, 2000, 1));
+	}
+	ASSERT_EQ(0, peer_end(&p[3]));
+}
+
+int main(int argc, char **argv)
+{
+	if (argc == 2 && !strcmp(argv[1], "after-exec"))
+		return after_exec();
+	return test_harness_run(argc, argv);
+}

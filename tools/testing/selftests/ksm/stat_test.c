@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What a process is told about itself, and what a scan costs. */
+
+#include "ksm_fixture.h"
+
+#define PAGE(mem, i) ((mem) + (i) * PAGE_BYTES)
+#define N 64
+
+static long own_stat(pid_t pid, const char *key)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/ksm_stat", pid);
+	return file_read_key(path, key);
+}
+
+static long own_merging(pid_t pid)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/ksm_merging_pages", pid);
+	return file_read_long(path);
+}
+
+KSM_TEST(process_counters)
+{
+	struct peer a, b;
+	long profit;
+
+	ASSERT_EQ(0, peer_start(&a, N));
+	ASSERT_EQ(0, peer_start(&b, N));
+	EXPECT_EQ(0, own_merging(a.pid));
+	EXPECT_EQ(0, own_stat(a.pid, "ksm_rmap_items"));
+	/* Half of each is common; the rest is its own. */
+	ASSERT_EQ(0, peer_fill(&a, 0, N / 2, 100, 1));
+	ASSERT_EQ(0, peer_fill(&a, N / 2, N / 2, 10000, 1));
+	ASSERT_EQ(0, peer_fill(&b, 0, N / 2, 100, 1));
+	ASSERT_EQ(0, peer_fill(&b, N / 2, N / 2, 20000, 1));
+	ASSERT_EQ(0, peer_madvise(&a, 0, N, MADV_MERGEABLE));
+	ASSERT_EQ(0, peer_madvise(&b, 0, N, MADV_MERGEABLE));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(N / 2, N / 2, N);
+	EXPECT_EQ(N / 2, own_merging(a.pid));
+	EXPECT_EQ(N / 2, own_merging(b.pid));
+	EXPECT_EQ(N / 2, own_stat(a.pid, "ksm_merging_pages"));
+	EXPECT_EQ(0, own_stat(a.pid, "ksm_zero_pages"));
+	EXPECT_EQ(N, own_stat(a.pid, "ksm_rmap_items"));
+	EXPECT_EQ(0, own_merging(getpid()));
+	/* Saved memory less what is spent on N pages. */
+	profit = own_stat(a.pid, "ksm_process_profit");
+	EXPECT_LT(0, profit);
+	EXPECT_GT(N / 2 * (long)PAGE_BYTES, profit);
+	EXPECT_LT(0, ksm_read("general_profit"));
+	EXPECT_GT(N / 2 * (long)PAGE_BYTES, ksm_read("general_profit"));
+
+	ASSERT_EQ(0, peer_fill(&a, 0, 4, 7, 1));
+	ASSERT_EQ(0, ksm_settle());
+	EXPECT_EQ(N / 2 - 4, own_merging(a.pid));
+	EXPECT_EQ(N / 2, own_merging(b.pid));
+	ASSERT_EQ(0, peer_madvise(&b, 0, N, MADV_UNMERGEABLE));
+	ASSERT_EQ(0, ksm_settle());
+	EXPECT_EQ(0, own_merging(b.pid));
+	EXPECT_EQ(0, own_stat(b.pid, "ksm_rmap_items"));
+	EXPECT_EQ(0, peer_bad(&a, 4, N / 2 - 4, 104, 1));
+	EXPECT_EQ(0, peer_bad(&b, 0, N / 2, 100, 1));
+	ASSERT_EQ(0, ksm_set("run", 2));
+	EXPECT_EQ(0, own_merging(a.pid));
+	EXPECT_EQ(0, own_stat(a.pid, "ksm_rmap_items"));
+	ASSERT_EQ(0, peer_end(&a));
+	ASSERT_EQ(0, peer_end(&b));
+}
+
+KSM_TEST(a_forked_child_starts_at_zero)
+{
+	struct peer p, child;
+
+	ASSERT_EQ(0, peer_start(&p, N));
+	ASSERT_EQ(0, peer_fill(&p, 0, N, 30, 0));
+	ASSERT_EQ(0, peer_madvise(&p, 0, N, MADV_MERGEABLE));
+	ASSERT_EQ(0, ksm_settle());
+	EXPECT_EQ(N, own_merging(p.pid));
+	ASSERT_EQ(0, peer_fork(&p, &child));
+	EXPECT_EQ(0, own_merging(child.pid));
+	EXPECT_EQ(0, own_stat(child.pid, "ksm_rmap_items"));
+	ASSERT_EQ(0, ksm_settle());
+	EXPECT_EQ(N, own_merging(child.pid));
+	EXPECT_EQ(N, own_merging(p.pid));
+	EXPECT_EQ(0, peer_bad(&child, 0, N, 30, 0));
+	ASSERT_EQ(0, peer_end(&child));
+	ASSERT_EQ(0, peer_end(&p));
+}
+
+/* pages_scanned and full_scans move as pages are visited. */
+KSM_TEST(scan_counters)
+{
+	char *mem = mem_map(N);
+	long scanned, scans;
+
+	mem_fill(mem, N, 200, 1);
+	ASSERT_EQ(0, madvise(mem, N * PAGE_BYTES, MADV_MERGEABLE));
+	ASSERT_EQ(0, ksm_scans(1));
+	scanned = ksm_read("pages_scanned");
+	scans = ksm_read("full_scans");
+	sleep_ms(100);
+	EXPECT_EQ(scanned, ksm_read("pages_scanned"));
+	EXPECT_EQ(scans, ksm_read("full_scans"));
+	ASSERT_EQ(0, ksm_scans(4));
+	scans = ksm_read("full_scans") - scans;
+	scanned = ksm_read("pages_scanned") - scanned;
+	EXPECT_LE(5, scans);
+	EXPECT_LE((scans - 1) * N, scanned);
+	EXPECT_GE((scans + 1) * (N + 1), scanned);
+}
+
+/* With smart_scan, what never finds a partner is looked at less often. */
+KSM_TEST(smart_scan_skips)
+{
+	char *mem = mem_map(N);
+	long skipped;
+
+	ASSERT_EQ(0, ksm_set("smart_scan", 1));
+	mem_fill(mem, N, 300, 1);
+	ASSERT_EQ(0, madvise(mem, N * PAGE_BYTES, MADV_MERGEABLE));
+	skipped = ksm_read("pages_skipped");
+	ASSERT_EQ(0, ksm_scans(15));
+	EXPECT_LT(skipped + N, ksm_read("pages_skipped"));
+	EXPECT_EQ(0, mem_bad(mem, N, 300, 1));
+	/* Its turn comes nevertheless. */
+	page_fill(PAGE(mem, 3), 301);
+	page_fill(PAGE(mem, 5), 302);
+	ASSERT_EQ(0, ksm_scans(25));
+	EXPECT_EQ(page_pfn(0, PAGE(mem, 1)), page_pfn(0, PAGE(mem, 3)));
+	EXPECT_EQ(page_pfn(0, PAGE(mem, 2)), page_pfn(0, PAGE(mem, 5)));
+}
+
+/* 64 GiB of address space with a page here and there: holes cost nothing. */
+KSM_TEST(sparse_mapping)
+{
+	const size_t bytes = 64UL << 30;
+	const size_t step = bytes / N;
+	double start, seconds;
+	size_t i;
+	char *mem;
+
+	mem = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	ASSERT_NE(MAP_FAILED, mem);
+	ASSERT_EQ(0, madvise(mem, bytes, MADV_NOHUGEPAGE));
+	for (i = 0; i < N; i++)
+		page_fill(mem + i * step + (i % 512) * PAGE_BYTES, 400 + i / 2);
+	ASSERT_EQ(0, madvise(mem, bytes, MADV_MERGEABLE));
+	start = seconds_now();
+	ASSERT_EQ(0, ksm_settle());
+	seconds = seconds_now() - start;
+	TH_LOG("settled in %.2f s", seconds);
+	ASSERT_COUNTERS(N / 2, N / 2, 0);
+	for (i = 0; i < N; i++)
+		EXPECT_EQ(-1, page_diff(mem + i * step + (i % 512) * PAGE_BYTES, 400 + i / 2));
+	/* A visit to each of 16 million page table entries takes far longer. */
+	EXPECT_GT(5.0, seconds);
+	start = seconds_now();
+	ASSERT_EQ(0, madvise(mem, bytes, MADV_UNMERGEABLE));
+	EXPECT_GT(5.0, seconds_now() - start);
+	for (i = 0; i < N; i++)
+		EXPECT_EQ(-1, page_diff(mem + i * step + (i % 512) * PAGE_BYTES, 400 + i / 2));
+}
+
+TEST_HARNESS_MAIN

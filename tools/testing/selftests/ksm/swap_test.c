@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Merged memory goes out to swap and comes back, with swap on zram. */
+
+#include "ksm_fixture.h"
+
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/swap.h>
+#include <fcntl.h>
+
+#ifndef MADV_PAGEOUT
+#define MADV_PAGEOUT 21
+#endif
+
+#define PAGE(mem, i) ((mem) + (i) * PAGE_BYTES)
+#define N 256
+#define SWAP_BYTES (256UL << 20)
+#define CGROUPS "/tmp/ksm-swap-test-cgroups"
+#define CGROUP CGROUPS "/test"
+
+/* The header that mkswap(8) writes, as far as the kernel asks for it. */
+static int write_swap_header(const char *dev)
+{
+	static char page[PAGE_BYTES];
+	uint32_t *info = (uint32_t *)(page + 1024);
+	int fd = open(dev, O_WRONLY);
+	int err = 0;
+
+	if (fd < 0)
+		return -errno;
+	info[0] = 1;
+	info[1] = SWAP_BYTES / PAGE_BYTES - 1;
+	memcpy(page + PAGE_BYTES - 10, "SWAPSPACE2", 10);
+	if (write(fd, page, PAGE_BYTES) != PAGE_BYTES || fsync(fd))
+		err = -EIO;
+	close(fd);
+	return err;
+}
+
+static int swap_start(void)
+{
+	int err;
+
+	if (access("/dev/zram0", F_OK))
+		return -ENODEV;
+	swapoff("/dev/zram0");
+	file_write("/sys/block/zram0/reset", "1");
+	err = file_write("/sys/block/zram0/disksize", "268435456");
+	if (!err)
+		err = write_swap_header("/dev/zram0");
+	if (!err && swapon("/dev/zram0", 0))
+		err = -errno;
+	return err;
+}
+
+static int swap_stop(void)
+{
+	if (swapoff("/dev/zram0"))
+		return -errno;
+	return file_write("/sys/block/zram0/reset", "1");
+}
+
+/* A memory cgroup (v2) of the test's own, with the caller in it. */
+static int cgroup_start(void)
+{
+	char pid[32];
+	int err;
+
+	mkdir(CGROUPS, 0700);
+	if (mount("none", CGROUPS, "cgroup2", 0, NULL) && errno != EBUSY)
+		return -errno;
+	err = file_write(CGROUPS "/cgroup.subtree_control", "+memory");
+	if (err)
+		return err;
+	if (mkdir(CGROUP, 0700) && errno != EEXIST)
+		return -errno;
+	snprintf(pid, sizeof(pid), "%d", getpid());
+	err = file_write(CGROUP "/cgroup.procs", pid);
+	return err ? err : file_write(CGROUP "/memory.max", "max");
+}
+
+static void cgroup_stop(void)
+{
+	umount2(CGROUPS, MNT_DETACH);
+	rmdir(CGROUPS);
+}
+
+FIXTURE(swap) {
+	struct ksm_knobs saved;
+	long zero_before;
+};
+
+FIXTURE_SETUP(swap)
+{
+	int err;
+
+	if (geteuid() || !ksm_has("run"))
+		SKIP(return, "needs root and a kernel with KSM");
+	err = swap_start();
+	if (err)
+		SKIP(return, "no swap on zram: %s", strerror(-err));
+	err = cgroup_start();
+	if (err)
+		SKIP(return, "no memory cgroup: %s", strerror(-err));
+	ksm_knobs_save(&self->saved);
+	ASSERT_EQ(0, ksm_knobs_default());
+	self->zero_before = ksm_read("ksm_zero_pages");
+}
+
+FIXTURE_TEARDOWN_PARENT(swap)
+{
+	struct ksm_counters c;
+
+	EXPECT_TRUE(ksm_wait_zero(&c, self->zero_before));
+	EXPECT_EQ(0, c.shared + c.sharing + c.unshared + c.volatiles);
+	EXPECT_EQ(0, c.chains + c.dups);
+	EXPECT_EQ(self->zero_before, c.zero);
+	if (ksm_has("metadata_bytes"))
+		EXPECT_EQ(0, ksm_read("metadata_bytes"));
+	EXPECT_EQ(0, ksm_knobs_restore(&self->saved));
+	cgroup_stop();
+	EXPECT_EQ(0, swap_stop());
+}
+
+#define SWAP_TEST(name) TEST_F_TIMEOUT(swap, name, 240)
+
+/*
+ * Reclaim what the cgroup has until all of these pages are out. Reclaim goes
+ * by statistics that are up to two seconds old: give it the time.
+ */
+static size_t push_out(pid_t pid, const char *mem, size_t pages)
+{
+	double end = seconds_now() + 20;
+	size_t out = 0;
+
+	while (out < pages && seconds_now() < end) {
+		file_write(CGROUP "/memory.reclaim", "16M");
+		out = mem_count_swapped(pid, mem, pages);
+		if (out < pages)
+			sleep_ms(100);
+	}
+	printf("# %zu of %zu pages in swap\n", out, pages);
+	return out;
+}
+
+static char *merged(size_t pages, uint64_t seed)
+{
+	char *mem = mem_map(pages);
+
+	mem_fill(mem, pages / 2, seed, 1);
+	mem_fill(PAGE(mem, pages / 2), pages / 2, seed, 1);
+	if (madvise(mem, pages * PAGE_BYTES, MADV_MERGEABLE) || ksm_settle())
+		return NULL;
+	return mem;
+}
+
+static size_t merged_bad(const char *mem, size_t pages, uint64_t seed)
+{
+	return mem_bad(mem, pages / 2, seed, 1) +
+	       mem_bad(PAGE(mem, pages / 2), pages / 2, seed, 1);
+}
+
+SWAP_TEST(out_and_in)
+{
+	char *mem = merged(N, 1000);
+
+	ASSERT_NE(NULL, mem);
+	ASSERT_COUNTERS(N / 2, N / 2, 0);
+	ASSERT_LT(N / 2, push_out(0, mem, N));
+	EXPECT_EQ(0, merged_bad(mem, N, 1000));
+	EXPECT_EQ(0, mem_count_swapped(0, mem, N));
+	/* Found again and merged again. */
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(N / 2, N / 2, 0);
+	EXPECT_EQ(N, mem_count_ksm(0, mem, N));
+	EXPECT_EQ(0, merged_bad(mem, N, 1000));
+}
+
+/* Scans go on while the pages are out. */
+SWAP_TEST(scan_while_out)
+{
+	char *mem = merged(N, 2000);
+
+	ASSERT_NE(NULL, mem);
+	ASSERT_LT(N / 2, push_out(0, mem, N));
+	ASSERT_EQ(0, ksm_scans(3));
+	EXPECT_LT(N / 2, push_out(0, mem, N));
+	EXPECT_EQ(0, merged_bad(mem, N, 2000));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(N / 2, N / 2, 0);
+	EXPECT_EQ(0, merged_bad(mem, N, 2000));
+}
+
+SWAP_TEST(out_then_write)
+{
+	char *mem = merged(N, 3000);
+
+	ASSERT_NE(NULL, mem);
+	ASSERT_LT(N / 2, push_out(0, mem, N));
+	mem_fill(mem, N / 4, 77000, 1);
+	EXPECT_EQ(0, mem_bad(PAGE(mem, N / 2), N / 2, 3000, 1));
+	EXPECT_EQ(0, mem_bad(mem, N / 4, 77000, 1));
+	EXPECT_EQ(0, mem_bad(PAGE(mem, N / 4), N / 4, 3000 + N / 4, 1));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(N / 4, N / 4, N / 2);
+	EXPECT_EQ(0, mem_bad(mem, N / 4, 77000, 1));
+	EXPECT_EQ(0, mem_bad(PAGE(mem, N / 2), N / 2, 3000, 1));
+}
+
+SWAP_TEST(out_and_fork)
+{
+	struct peer parent, child;
+
+	ASSERT_EQ(0, peer_start(&parent, N));
+	ASSERT_EQ(0, peer_fill(&parent, 0, N / 2, 4000, 1));
+	ASSERT_EQ(0, peer_fill(&parent, N / 2, N / 2, 4000, 1));
+	ASSERT_EQ(0, peer_madvise(&parent, 0, N, MADV_MERGEABLE));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_LT(N / 2, push_out(parent.pid, parent.mem, N));
+	ASSERT_EQ(0, peer_fork(&parent, &child));
+	ASSERT_EQ(0, peer_fill(&child, 0, N / 4, 88000, 1));
+	EXPECT_EQ(0, peer_bad(&parent, 0, N / 2, 4000, 1));
+	EXPECT_EQ(0, peer_bad(&parent, N / 2, N / 2, 4000, 1));
+	EXPECT_EQ(0, peer_bad(&child, 0, N / 4, 88000, 1));
+	EXPECT_EQ(0, peer_bad(&child, N / 2, N / 2, 4000, 1));
+	ASSERT_EQ(0, peer_end(&parent));
+	ASSERT_LT(N / 4, push_out(child.pid, child.mem, N));
+	EXPECT_EQ(0, peer_bad(&child, 0, N / 4, 88000, 1));
+	EXPECT_EQ(0, peer_bad(&child, N / 2, N / 2, 4000, 1));
+	ASSERT_EQ(0, ksm_settle());
+	EXPECT_EQ(0, peer_bad(&child, N / 2, N / 2, 4000, 1));
+	ASSERT_EQ(0, peer_end(&child));
+}
+
+/* Unmerged while out: what comes back must not be a KSM page. */
+SWAP_TEST(unmerge_while_out)
+{
+	char *mem = merged(N, 5000);
+
+	ASSERT_NE(NULL, mem);
+	ASSERT_LT(N / 2, push_out(0, mem, N));
+	ASSERT_EQ(0, madvise(mem, N * PAGE_BYTES, MADV_UNMERGEABLE));
+	EXPECT_EQ(0, merged_bad(mem, N, 5000));
+	EXPECT_EQ(0, mem_count_swapped(0, mem, N));
+	mem_fill(mem, N, 99000, 1);
+	EXPECT_EQ(0, mem_bad(mem, N, 99000, 1));
+}
+
+SWAP_TEST(unmerge_all_while_out)
+{
+	char *mem = merged(N, 6000);
+
+	ASSERT_NE(NULL, mem);
+	ASSERT_LT(N / 2, push_out(0, mem, N));
+	ASSERT_EQ(0, ksm_set("run", 2));
+	ASSERT_COUNTERS(0, 0, 0);
+	EXPECT_EQ(0, merged_bad(mem, N, 6000));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(N / 2, N / 2, 0);
+	EXPECT_EQ(0, merged_bad(mem, N, 6000));
+}
+
+SWAP_TEST(swapoff_brings_back)
+{
+	char *mem = merged(N, 7000);
+
+	ASSERT_NE(NULL, mem);
+	ASSERT_LT(N / 2, push_out(0, mem, N));
+	ASSERT_EQ(0, ksm_set("run", 1));
+	ASSERT_EQ(0, swapoff("/dev/zram0"));
+	ASSERT_EQ(0, ksm_set("run", 0));
+	EXPECT_EQ(0, mem_count_swapped(0, mem, N));
+	EXPECT_EQ(0, merged_bad(mem, N, 7000));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(N / 2, N / 2, 0);
+	ASSERT_EQ(0, swapon("/dev/zram0", 0));
+}
+
+/* An advice to page out does no harm to pages that others map as well. */
+SWAP_TEST(madvise_pageout)
+{
+	char *mem = merged(N, 8000);
+
+	ASSERT_NE(NULL, mem);
+	ASSERT_EQ(0, madvise(mem, N * PAGE_BYTES, MADV_PAGEOUT));
+	EXPECT_EQ(0, merged_bad(mem, N, 8000));
+	/* A shared page with one mapping left may go. */
+	munmap(PAGE(mem, N / 2), N / 2 * PAGE_BYTES);
+	ASSERT_EQ(0, madvise(mem, N / 2 * PAGE_BYTES, MADV_PAGEOUT));
+	EXPECT_EQ(0, mem_bad(mem, N / 2, 8000, 1));
+	ASSERT_EQ(0, ksm_settle());
+	EXPECT_EQ(0, mem_bad(mem, N / 2, 8000, 1));
+}
+
+/* Four times more than the limit allows, once it is not shared any more. */
+SWAP_TEST(unmerge_under_a_limit)
+{
+	const size_t n = 8192;
+	char *mem = mem_map(n);
+	size_t i;
+
+	for (i = 0; i < n; i += 32)
+		mem_fill(PAGE(mem, i), 32, 9000, 1);
+	ASSERT_EQ(0, madvise(mem, n * PAGE_BYTES, MADV_MERGEABLE));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(32, n - 32, 0);
+	ASSERT_EQ(0, file_write(CGROUP "/memory.max", "8M"));
+	ASSERT_EQ(0, madvise(mem, n * PAGE_BYTES, MADV_UNMERGEABLE));
+	EXPECT_EQ(0, mem_count_ksm(0, mem, n));
+	EXPECT_LT(n / 2, mem_count_swapped(0, mem, n));
+	for (i = 0; i < n; i += 32)
+		EXPECT_EQ(0, mem_bad(PAGE(mem, i), 32, 9000, 1));
+}
+
+/* Reclaim, faults and ksmd all at once. */
+SWAP_TEST(thrashing)
+{
+	const size_t n = 4096;
+	char *mem = mem_map(n);
+	double end;
+	size_t i;
+
+	for (i = 0; i < n; i += 64)
+		mem_fill(PAGE(mem, i), 64, 10000 + (i & 256), 1);
+	ASSERT_EQ(0, madvise(mem, n * PAGE_BYTES, MADV_MERGEABLE));
+	ASSERT_EQ(0, file_write(CGROUP "/memory.max", "8M"));
+	ASSERT_EQ(0, ksm_set("sleep_millisecs", 0));
+	ASSERT_EQ(0, ksm_set("run", 1));
+	end = seconds_now() + 5;
+	while (seconds_now() < end) {
+		file_write(CGROUP "/memory.reclaim", "4M");
+		for (i = 0; i < n; i += 64) {
+			ASSERT_EQ(0, mem_bad(PAGE(mem, i), 64, 10000 + (i & 256), 1));
+			mem_fill(PAGE(mem, i), 8, 10000 + (i & 256), 1);
+		}
+	}
+	ASSERT_EQ(0, ksm_set("run", 0));
+	for (i = 0; i < n; i += 64)
+		EXPECT_EQ(0, mem_bad(PAGE(mem, i), 64, 10000 + (i & 256), 1));
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Merged memory under the calls that change mappings; what is never merged. */
+
+#include "ksm_fixture.h"
+
+#include <fcntl.h>
+
+#ifndef MADV_FREE
+#define MADV_FREE 8
+#endif
+
+#define PAGE(mem, i) ((mem) + (i) * PAGE_BYTES)
+#define N 32
+
+/* N pages of one content, merged. */
+static char *merged(uint64_t seed)
+{
+	char *mem = mem_map(N);
+
+	mem_fill(mem, N, seed, 0);
+	if (madvise(mem, N * PAGE_BYTES, MADV_MERGEABLE) || ksm_settle())
+		return NULL;
+	return mem;
+}
+
+KSM_TEST(mremap_moves_them)
+{
+	char *mem = merged(10);
+	uint64_t pfn;
+	char *to;
+
+	ASSERT_NE(NULL, mem);
+	pfn = page_pfn(0, mem);
+	to = mmap(NULL, N * PAGE_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	to = mremap(mem, N * PAGE_BYTES, N * PAGE_BYTES, MREMAP_MAYMOVE | MREMAP_FIXED, to);
+	ASSERT_NE(MAP_FAILED, to);
+	EXPECT_EQ(0, mem_bad(to, N, 10, 0));
+	EXPECT_TRUE(vma_has_flag(to, "mg"));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(1, N - 1, 0);
+	/* Whether moved or merged anew, they are one page. */
+	EXPECT_EQ(page_pfn(0, to), page_pfn(0, PAGE(to, N - 1)));
+	EXPECT_EQ(N, mem_count_ksm(0, to, N));
+	EXPECT_NE(0, pfn);
+	page_fill(to, 11);
+	EXPECT_EQ(-1, page_diff(to, 11));
+	EXPECT_EQ(0, mem_bad(PAGE(to, 1), N - 1, 10, 0));
+}
+
+KSM_TEST(mremap_part_shrink_and_grow)
+{
+	char *mem = merged(20);
+	char *to;
+
+	ASSERT_NE(NULL, mem);
+	/* The last half onto the place of new memory. */
+	to = mmap(NULL, N * PAGE_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, mremap(PAGE(mem, N / 2), N / 2 * PAGE_BYTES, N / 2 * PAGE_BYTES,
+				     MREMAP_MAYMOVE | MREMAP_FIXED, to));
+	EXPECT_EQ(0, mem_bad(mem, N / 2, 20, 0));
+	EXPECT_EQ(0, mem_bad(to, N / 2, 20, 0));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(1, N - 1, 0);
+	ASSERT_EQ(mem, mremap(mem, N / 2 * PAGE_BYTES, N / 4 * PAGE_BYTES, 0));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(1, N - N / 4 - 1, 0);
+	mem = mremap(mem, N / 4 * PAGE_BYTES, N * PAGE_BYTES, MREMAP_MAYMOVE);
+	ASSERT_NE(MAP_FAILED, mem);
+	EXPECT_EQ(0, mem_bad(mem, N / 4, 20, 0));
+	mem_fill(PAGE(mem, N / 4), 3 * N / 4, 20, 0);
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(1, N + N / 2 - 1, 0);
+	EXPECT_EQ(0, mem_bad(mem, N, 20, 0));
+}
+
+KSM_TEST(mremap_leaves_an_empty_mapping)
+{
+	char *mem = merged(30);
+	char *to;
+
+	ASSERT_NE(NULL, mem);
+	to = mremap(mem, N * PAGE_BYTES, N * PAGE_BYTES, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, NULL);
+	ASSERT_NE(MAP_FAILED, to);
+	EXPECT_EQ(0, mem_bad(to, N, 30, 0));
+	EXPECT_EQ(0, mem_bad(mem, N, 0, 0));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(1, N - 1, 0);
+	EXPECT_EQ(0, mem_bad(to, N, 30, 0));
+}
+
+KSM_TEST(mprotect_in_pieces)
+{
+	char *mem = merged(40);
+	size_t i;
+
+	ASSERT_NE(NULL, mem);
+	for (i = 0; i < N; i += 4)
+		ASSERT_EQ(0, mprotect(PAGE(mem, i), PAGE_BYTES, PROT_READ));
+	EXPECT_EQ(0, mem_bad(mem, N, 40, 0));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(1, N - 1, 0);
+	/* Writable again: the shared pages must not have become so. */
+	ASSERT_EQ(0, mprotect(mem, N * PAGE_BYTES, PROT_NONE));
+	ASSERT_EQ(0, mprotect(mem, N * PAGE_BYTES, PROT_READ | PROT_WRITE));
+	page_fill(PAGE(mem, 4), 41);
+	EXPECT_EQ(0, mem_bad(mem, 4, 40, 0));
+	EXPECT_EQ(-1, page_diff(PAGE(mem, 4), 41));
+	EXPECT_EQ(0, mem_bad(PAGE(mem, 5), N - 5, 40, 0));
+}
+
+KSM_TEST(munmap_in_pieces)
+{
+	char *mem = merged(50);
+
+	ASSERT_NE(NULL, mem);
+	ASSERT_EQ(0, munmap(PAGE(mem, 4), 4 * PAGE_BYTES));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(1, N - 4 - 1, 0);
+	ASSERT_EQ(0, munmap(PAGE(mem, 16), 16 * PAGE_BYTES));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(1, N - 20 - 1, 0);
+	EXPECT_EQ(0, mem_bad(mem, 4, 50, 0));
+	EXPECT_EQ(0, mem_bad(PAGE(mem, 8), 8, 50, 0));
+	/* Other memory at the old place is other memory. */
+	ASSERT_EQ(PAGE(mem, 4), mmap(PAGE(mem, 4), 4 * PAGE_BYTES, PROT_READ | PROT_WRITE,
+				     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
+	mem_fill(PAGE(mem, 4), 4, 51, 0);
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(1, N - 20 - 1, 0);
+	EXPECT_EQ(0, mem_bad(PAGE(mem, 4), 4, 51, 0));
+	EXPECT_EQ(0, mem_bad(mem, 4, 50, 0));
+}
+
+KSM_TEST(discarded_pages)
+{
+	char *mem = merged(60);
+	size_t i, gone = 0;
+
+	ASSERT_NE(NULL, mem);
+	ASSERT_EQ(0, madvise(mem, 8 * PAGE_BYTES, MADV_DONTNEED));
+	EXPECT_EQ(0, mem_bad(mem, 8, 0, 0));
+	EXPECT_EQ(0, mem_bad(PAGE(mem, 8), N - 8, 60, 0));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(1, N - 8 - 1, 0);
+	/* Lazily freed: each page is either what it was, or empty. */
+	ASSERT_EQ(0, madvise(PAGE(mem, 8), 8 * PAGE_BYTES, MADV_FREE));
+	ASSERT_EQ(0, ksm_settle());
+	for (i = 8; i < 16; i++) {
+		if (page_diff(PAGE(mem, i), 60) == -1)
+			continue;
+		EXPECT_EQ(-1, page_diff(PAGE(mem, i), 0));
+		gone++;
+	}
+	EXPECT_EQ(0, mem_bad(PAGE(mem, 16), N - 16, 60, 0));
+	mem_fill(mem, 16, 60, 0);
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(1, N - 1, 0);
+	EXPECT_EQ(0, mem_bad(mem, N, 60, 0));
+	TH_LOG("%zu pages freed lazily", gone);
+}
+
+KSM_TEST(locked_memory)
+{
+	char *mem = mem_map(N);
+
+	ASSERT_EQ(0, mlock(mem, N * PAGE_BYTES));
+	mem_fill(mem, N, 70, 0);
+	ASSERT_EQ(0, madvise(mem, N * PAGE_BYTES, MADV_MERGEABLE));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(1, N - 1, 0);
+	EXPECT_EQ(0, mem_bad(mem, N, 70, 0));
+	page_fill(mem, 71);
+	ASSERT_EQ(0, munlock(mem, N * PAGE_BYTES));
+	EXPECT_EQ(-1, page_diff(mem, 71));
+	EXPECT_EQ(0, mem_bad(PAGE(mem, 1), N - 1, 70, 0));
+}
+
+/* Advice on what cannot be merged succeeds, and is without effect. */
+KSM_TEST(shared_and_huge_mappings_are_ignored)
+{
+	char *shared, *huge;
+
+	shared = mmap(NULL, N * PAGE_BYTES, PROT_READ | PROT_WRITE,
+		      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, shared);
+	mem_fill(shared, N, 80, 0);
+	EXPECT_EQ(0, madvise(shared, N * PAGE_BYTES, MADV_MERGEABLE));
+	EXPECT_FALSE(vma_has_flag(shared, "mg"));
+	huge = mmap(NULL, 2UL << 20, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MAP_NORESERVE, -1, 0);
+	if (huge != MAP_FAILED) {
+		EXPECT_EQ(0, madvise(huge, 2UL << 20, MADV_MERGEABLE));
+		EXPECT_FALSE(vma_has_flag(huge, "mg"));
+	}
+	/* Something mergeable beside, so that there is a scan. */
+	ASSERT_NE(NULL, merged(81));
+	ASSERT_COUNTERS(1, N - 1, 0);
+	EXPECT_EQ(0, mem_count_ksm(0, shared, N));
+	EXPECT_EQ(0, mem_bad(shared, N, 80, 0));
+}
+
+/* A private file mapping: the file's pages stay, written copies are merged. */
+KSM_TEST(private_file_mapping)
+{
+	static char page[PAGE_BYTES];
+	char *mem;
+	int fd, i;
+
+	fd = memfd_create("file", 0);
+	ASSERT_LE(0, fd);
+	page_fill(page, 90);
+	for (i = 0; i < 4; i++)
+		ASSERT_EQ(PAGE_BYTES, write(fd, page, PAGE_BYTES));
+	mem = mmap(NULL, 4 * PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+	ASSERT_NE(MAP_FAILED, mem);
+	EXPECT_EQ(0, mem_bad(mem, 4, 90, 0));
+	mem_fill(PAGE(mem, 2), 2, 91, 0);
+	EXPECT_EQ(0, madvise(mem, 4 * PAGE_BYTES, MADV_MERGEABLE));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(1, 1, 0);
+	EXPECT_FALSE(page_is_ksm(0, mem));
+	EXPECT_EQ(2, mem_count_ksm(0, PAGE(mem, 2), 2));
+	EXPECT_EQ(0, mem_bad(mem, 2, 90, 0));
+	EXPECT_EQ(0, mem_bad(PAGE(mem, 2), 2, 91, 0));
+}
+
+KSM_TEST(madvise_errors)
+{
+	char *mem = mem_map(N);
+
+	EXPECT_EQ(-1, madvise(mem + 1, PAGE_BYTES, MADV_MERGEABLE));
+	EXPECT_EQ(EINVAL, errno);
+	EXPECT_EQ(-1, madvise(mem, -PAGE_BYTES, MADV_MERGEABLE));
+	EXPECT_EQ(EINVAL, errno);
+	EXPECT_EQ(0, madvise(mem, 0, MADV_MERGEABLE));
+	EXPECT_FALSE(vma_has_flag(mem, "mg"));
+	/* Never mergeable: fine to take back all the same. */
+	EXPECT_EQ(0, madvise(mem, N * PAGE_BYTES, MADV_UNMERGEABLE));
+	/* A gap is an error, but what lies around it is done. */
+	ASSERT_EQ(0, munmap(PAGE(mem, 8), 8 * PAGE_BYTES));
+	mem_fill(mem, 8, 5, 0);
+	mem_fill(PAGE(mem, 16), N - 16, 5, 0);
+	EXPECT_EQ(-1, madvise(mem, N * PAGE_BYTES, MADV_MERGEABLE));
+	EXPECT_EQ(ENOMEM, errno);
+	EXPECT_TRUE(vma_has_flag(mem, "mg"));
+	EXPECT_TRUE(vma_has_flag(PAGE(mem, 16), "mg"));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(1, N - 8 - 1, 0);
+	EXPECT_EQ(-1, madvise(mem, N * PAGE_BYTES, MADV_UNMERGEABLE));
+	EXPECT_EQ(ENOMEM, errno);
+	EXPECT_EQ(0, mem_count_ksm(0, mem, 8));
+	EXPECT_EQ(0, mem_count_ksm(0, PAGE(mem, 16), N - 16));
+	EXPECT_EQ(0, mem_bad(mem, 8, 5, 0));
+	EXPECT_EQ(0, mem_bad(PAGE(mem, 16), N - 16, 5, 0));
+}
+
+TEST_HARNESS_MAIN
