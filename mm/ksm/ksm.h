@@ -240,6 +240,7 @@ struct ksm_window {
 #define KSM_WINDOW_SPAN		max(16UL << 20, KSM_CHUNK_SPAN)
 
 int ksm_window_get(struct ksm_window *window);
+bool ksm_window_available(void);
 bool ksm_window_put(struct ksm_window *window);
 void ksm_window_abandon(struct ksm_window *window);
 void ksm_slot_retire_if_unused(struct ksm_window *window);
@@ -408,7 +409,7 @@ int __init ksm_forest_init(void);
 
 bool ksm_unstable_insert(struct ksm_rmap_item *item);
 bool ksm_unstable_remove(struct ksm_rmap_item *item);
-struct ksm_rmap_item *ksm_unstable_claim(u64 key);
+struct ksm_rmap_item *ksm_unstable_meet(struct ksm_rmap_item *item);
 void ksm_unstable_clear(void);
 
 /* ----------------------------------------------------------------- merge */
@@ -439,6 +440,28 @@ int ksm_unmerge_range(struct vm_area_struct *vma, unsigned long start,
 		      unsigned long end, bool lock_vma);
 int ksm_unmerge_all(void);
 
+/* --------------------------------------------------------------- advisor */
+
+/**
+ * enum ksm_advisor_mode - who sets pages_to_scan
+ * @KSM_ADVISOR_NONE: the user
+ * @KSM_ADVISOR_SCAN_TIME: the advisor, for full scans of a given length
+ */
+enum ksm_advisor_mode { KSM_ADVISOR_NONE, KSM_ADVISOR_SCAN_TIME };
+
+void ksm_advisor_restart(void);
+void ksm_advisor_account(unsigned long pages, u64 cpu, bool sleeps,
+			 bool completed);
+void ksm_advisor_set_mode(enum ksm_advisor_mode mode);
+int ksm_advisor_set_pages(unsigned int pages);
+
+/* --------------------------------------------------------------- workers */
+
+#define KSM_THREADS_MAX	256U
+
+int ksm_workers_set(unsigned int threads);
+int __init ksm_workers_init(void);
+
 /* ------------------------------------------------ settings and counters */
 
 #define KSM_RUN_STOP		0
@@ -448,13 +471,20 @@ int ksm_unmerge_all(void);
 /**
  * struct ksm_settings - what user space sets through sysfs
  * @run: %KSM_RUN_STOP, %KSM_RUN_MERGE or %KSM_RUN_UNMERGE
- * @pages_to_scan: budget of all workers between two sleeps, pages
+ * @pages_to_scan: budget of all workers between two sleeps, pages. Written
+ *	under the advisor's lock
  * @sleep_millisecs: length of such a sleep
+ * @scan_threads: how many workers there are; 1 to %KSM_THREADS_MAX
  * @max_page_sharing: most rmap_items of one KSM page; ksm_gate exclusive
  * @merge_across_nodes: NUMA nodes share with each other; ksm_gate exclusive
  * @use_zero_pages: map the kernel's zero page for pages full of zeroes
  * @smart_scan: do not re-read pages that seem unchanged
  * @prune_millisecs: least time between two prunings of a chain
+ * @advisor: enum ksm_advisor_mode
+ * @advisor_max_cpu: most CPU time of all workers, per cent of one CPU
+ * @advisor_target_scan_time: of a full scan, s; at least 1
+ * @advisor_min_pages_to_scan: lower limit of the advisor's pages_to_scan
+ * @advisor_max_pages_to_scan: upper limit, which wins
  *
  * Written under ksm_control, read anywhere with READ_ONCE().
  */
@@ -462,11 +492,17 @@ struct ksm_settings {
 	unsigned int run;
 	unsigned int pages_to_scan;
 	unsigned int sleep_millisecs;
+	unsigned int scan_threads;
 	unsigned int max_page_sharing;
 	bool merge_across_nodes;
 	bool use_zero_pages;
 	bool smart_scan;
 	unsigned int prune_millisecs;
+	unsigned int advisor;
+	unsigned int advisor_max_cpu;
+	unsigned long advisor_target_scan_time;
+	unsigned long advisor_min_pages_to_scan;
+	unsigned long advisor_max_pages_to_scan;
 };
 
 /**

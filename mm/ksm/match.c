@@ -156,9 +156,9 @@ static void match_unstable(struct ksm_scan *scan, struct ksm_rmap_item *item,
 	int err;
 
 	for (tries = 0; tries < KSM_SAME_KEY_MAX; tries++) {
-		partner = ksm_unstable_claim(ksm_item_key(item));
+		partner = ksm_unstable_meet(item);
 		if (!partner)
-			break;
+			return;
 		err = merge_two(scan, item, partner, full);
 		if (err != -ENOENT) {
 			if (err)

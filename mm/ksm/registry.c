@@ -338,6 +338,22 @@ static void scan_completed(void)
 }
 
 /**
+ * ksm_window_available - will ksm_window_get() find one, or nothing at all?
+ *
+ * Return: false as long as it would say -EAGAIN. Who sleeps on ksm_wait until
+ *	that ends is woken.
+ */
+bool ksm_window_available(void)
+{
+	bool available;
+
+	spin_lock(&registry_lock);
+	available = cursor != &slots || !windows_out;
+	spin_unlock(&registry_lock);
+	return available;
+}
+
+/**
  * ksm_window_get - get a piece of memory to scan
  * @window: filled in
  *
@@ -411,7 +427,7 @@ again:
 bool ksm_window_put(struct ksm_window *window)
 {
 	struct ksm_mm_slot *slot = window->slot;
-	bool completed = false, free = false;
+	bool completed = false, free = false, wake = false;
 
 	spin_lock(&registry_lock);
 	windows_out--;
@@ -419,15 +435,20 @@ bool ksm_window_put(struct ksm_window *window)
 	if (slot->gone && !slot->users) {
 		/* Retired, not exited: on neither list. */
 		free = list_empty(&slot->slot.mm_node);
-		WRITE_ONCE(reap_wanted, true);
+		wake = !free;
+		if (wake)
+			WRITE_ONCE(reap_wanted, true);
 	}
 	if (cursor == &slots && !windows_out && scan_under_way) {
 		scan_completed();
 		completed = true;
 	}
+	wake |= completed;
 	spin_unlock(&registry_lock);
 
 	window->slot = NULL;
+	if (wake)
+		wake_up_interruptible(&ksm_wait);
 	if (free)
 		slot_free(slot);
 	if (completed)

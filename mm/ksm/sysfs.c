@@ -55,9 +55,74 @@ static long counter(const atomic_long_t *count)
 
 /* --------------------------------------------------------------- settings */
 
-KSM_SETTING(pages_to_scan, unsigned int, "%u", kstrtouint(buf, 10, &value));
 KSM_SETTING(smart_scan, bool, "%u", kstrtobool(buf, &value));
 KSM_SETTING(use_zero_pages, bool, "%u", kstrtobool(buf, &value));
+
+KSM_SETTING(advisor_max_cpu, unsigned int, "%u", kstrtouint(buf, 10, &value));
+KSM_SETTING(advisor_target_scan_time, unsigned long, "%lu",
+	    kstrtoul(buf, 10, &value) || !value);
+KSM_SETTING(advisor_min_pages_to_scan, unsigned long, "%lu",
+	    kstrtoul(buf, 10, &value));
+KSM_SETTING(advisor_max_pages_to_scan, unsigned long, "%lu",
+	    kstrtoul(buf, 10, &value));
+
+KSM_SHOW(advisor_mode, "%s", READ_ONCE(ksm_settings.advisor) ?
+			     "none [scan-time]" : "[none] scan-time")
+
+static ssize_t advisor_mode_store(struct kobject *kobj,
+				  struct kobj_attribute *attr,
+				  const char *buf, size_t count)
+{
+	static const char * const names[] = {
+		[KSM_ADVISOR_NONE] = "none",
+		[KSM_ADVISOR_SCAN_TIME] = "scan-time",
+	};
+	int mode = sysfs_match_string(names, buf);
+
+	if (mode < 0)
+		return mode;
+	mutex_lock(&ksm_control);
+	ksm_advisor_set_mode(mode);
+	mutex_unlock(&ksm_control);
+	return count;
+}
+KSM_ATTR_RW(advisor_mode);
+
+KSM_SHOW(pages_to_scan, "%u", READ_ONCE(ksm_settings.pages_to_scan))
+
+static ssize_t pages_to_scan_store(struct kobject *kobj,
+				   struct kobj_attribute *attr,
+				   const char *buf, size_t count)
+{
+	unsigned int value;
+	int err;
+
+	if (kstrtouint(buf, 10, &value))
+		return -EINVAL;
+	mutex_lock(&ksm_control);
+	err = ksm_advisor_set_pages(value);
+	mutex_unlock(&ksm_control);
+	return err ? err : count;
+}
+KSM_ATTR_RW(pages_to_scan);
+
+KSM_SHOW(scan_threads, "%u", READ_ONCE(ksm_settings.scan_threads))
+
+static ssize_t scan_threads_store(struct kobject *kobj,
+				  struct kobj_attribute *attr,
+				  const char *buf, size_t count)
+{
+	unsigned int value;
+	int err;
+
+	if (kstrtouint(buf, 10, &value) || !value || value > KSM_THREADS_MAX)
+		return -EINVAL;
+	mutex_lock(&ksm_control);
+	err = ksm_workers_set(value);
+	mutex_unlock(&ksm_control);
+	return err ? err : count;
+}
+KSM_ATTR_RW(scan_threads);
 
 KSM_SHOW(stable_node_chains_prune_millisecs, "%u",
 	 READ_ONCE(ksm_settings.prune_millisecs))
@@ -246,6 +311,12 @@ static struct attribute *ksm_attrs[] = {
 	&run_attr.attr,
 	&pages_to_scan_attr.attr,
 	&sleep_millisecs_attr.attr,
+	&scan_threads_attr.attr,
+	&advisor_mode_attr.attr,
+	&advisor_max_cpu_attr.attr,
+	&advisor_target_scan_time_attr.attr,
+	&advisor_min_pages_to_scan_attr.attr,
+	&advisor_max_pages_to_scan_attr.attr,
 	&smart_scan_attr.attr,
 	&use_zero_pages_attr.attr,
 	&max_page_sharing_attr.attr,

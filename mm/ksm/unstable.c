@@ -25,6 +25,12 @@ static bool item_less(struct rb_node *a, const struct rb_node *b)
 	return key_order(&key, b) < 0;
 }
 
+static void inserted(struct ksm_rmap_item *item)
+{
+	ksm_item_set_state(item, KSM_ITEM_UNSTABLE);
+	atomic_long_inc(&ksm_counters.pages_unshared);
+}
+
 /**
  * ksm_unstable_insert - wait for a duplicate of this page
  * @item: its item, %KSM_ITEM_SEEN, in a window of the caller, with its key set
@@ -46,8 +52,7 @@ bool ksm_unstable_insert(struct ksm_rmap_item *item)
 	room = same < KSM_SAME_KEY_MAX;
 	if (room) {
 		rb_add(&item->node, &shard->unstable, item_less);
-		ksm_item_set_state(item, KSM_ITEM_UNSTABLE);
-		atomic_long_inc(&ksm_counters.pages_unshared);
+		inserted(item);
 	}
 	spin_unlock(&shard->lock);
 	return room;
@@ -80,29 +85,40 @@ bool ksm_unstable_remove(struct ksm_rmap_item *item)
 	return still_there;
 }
 
-/**
- * ksm_unstable_claim - take a page of this key out of the tree
- * @key: the key
- *
- * Return: its item, %KSM_ITEM_CLAIMED by the caller; or NULL.
- */
-struct ksm_rmap_item *ksm_unstable_claim(u64 key)
+static int item_order(struct rb_node *node, const struct rb_node *rb)
 {
-	struct ksm_shard *shard = ksm_shard_of(key);
-	struct ksm_rmap_item *item = NULL;
+	u64 key = ksm_item_key(rb_entry(node, struct ksm_rmap_item, node));
+
+	return key_order(&key, rb);
+}
+
+/**
+ * ksm_unstable_meet - take a page of the same key out of the tree, or wait for
+ *	one in it
+ * @item: as for ksm_unstable_insert()
+ *
+ * It is one step: else two workers could miss each other, and leave two equal
+ * pages in the tree, of which neither looks for the other any more.
+ *
+ * Return: another item of the key, %KSM_ITEM_CLAIMED by the caller; or NULL,
+ *	@item was inserted.
+ */
+struct ksm_rmap_item *ksm_unstable_meet(struct ksm_rmap_item *item)
+{
+	struct ksm_shard *shard = ksm_shard_of(ksm_item_key(item));
+	struct ksm_rmap_item *other = NULL;
 	struct rb_node *rb;
 
-	if (!READ_ONCE(shard->unstable.rb_node))
-		return NULL;
-
 	spin_lock(&shard->lock);
-	rb = rb_find_first(&key, &shard->unstable, key_order);
+	rb = rb_find_add(&item->node, &shard->unstable, item_order);
 	if (rb) {
-		item = rb_entry(rb, struct ksm_rmap_item, node);
-		take_out(shard, item, KSM_ITEM_CLAIMED);
+		other = rb_entry(rb, struct ksm_rmap_item, node);
+		take_out(shard, other, KSM_ITEM_CLAIMED);
+	} else {
+		inserted(item);
 	}
 	spin_unlock(&shard->lock);
-	return item;
+	return other;
 }
 
 /**

@@ -33,6 +33,14 @@ static unsigned int key_number(u64 key)
 	return n;
 }
 
+static void model_joined(struct unstable_model *model, unsigned int i,
+			 unsigned int n)
+{
+	model->in_tree[i] = true;
+	model->of_key[n]++;
+	model->total++;
+}
+
 static void model_insert(struct kunit *test, struct unstable_model *model,
 			 unsigned int i, unsigned int n)
 {
@@ -40,11 +48,8 @@ static void model_insert(struct kunit *test, struct unstable_model *model,
 
 	ksm_item_set_key(model->item[i], nth_key(n));
 	KUNIT_ASSERT_EQ(test, ksm_unstable_insert(model->item[i]), room);
-	if (!room)
-		return;
-	model->in_tree[i] = true;
-	model->of_key[n]++;
-	model->total++;
+	if (room)
+		model_joined(model, i, n);
 }
 
 static void model_left(struct unstable_model *model, struct ksm_rmap_item *item)
@@ -58,22 +63,29 @@ static void model_left(struct unstable_model *model, struct ksm_rmap_item *item)
 	model->total--;
 }
 
-static void model_claim(struct kunit *test, struct unstable_model *model,
-			unsigned int n)
+/* Page @i, with key @n, meets one of its key or is inserted. */
+static void model_meet(struct kunit *test, struct unstable_model *model,
+		       unsigned int i, unsigned int n)
 {
-	struct ksm_rmap_item *item = ksm_unstable_claim(nth_key(n));
+	struct ksm_rmap_item *item = model->item[i], *other;
 
+	ksm_item_set_key(item, nth_key(n));
+	other = ksm_unstable_meet(item);
 	if (!model->of_key[n]) {
-		KUNIT_ASSERT_NULL(test, item);
+		KUNIT_ASSERT_NULL(test, other);
+		KUNIT_ASSERT_EQ(test, ksm_item_state(item), KSM_ITEM_UNSTABLE);
+		model_joined(model, i, n);
 		return;
 	}
-	KUNIT_ASSERT_NOT_NULL(test, item);
-	KUNIT_ASSERT_EQ(test, ksm_item_key(item), nth_key(n));
-	KUNIT_ASSERT_EQ(test, ksm_item_state(item), KSM_ITEM_CLAIMED);
+	KUNIT_ASSERT_NOT_NULL(test, other);
+	KUNIT_ASSERT_PTR_NE(test, other, item);
+	KUNIT_ASSERT_EQ(test, ksm_item_state(item), KSM_ITEM_SEEN);
+	KUNIT_ASSERT_EQ(test, ksm_item_key(other), nth_key(n));
+	KUNIT_ASSERT_EQ(test, ksm_item_state(other), KSM_ITEM_CLAIMED);
 	/* Its owner finds it taken. */
-	KUNIT_ASSERT_FALSE(test, ksm_unstable_remove(item));
-	ksm_item_set_state(item, KSM_ITEM_SEEN);
-	model_left(model, item);
+	KUNIT_ASSERT_FALSE(test, ksm_unstable_remove(other));
+	ksm_item_set_state(other, KSM_ITEM_SEEN);
+	model_left(model, other);
 }
 
 static void model_check(struct kunit *test, struct unstable_model *model)
@@ -115,14 +127,14 @@ static void unstable_random(struct kunit *test)
 		unsigned int i = prandom_u32_state(&rnd) % TEST_PAGES;
 		unsigned int n = prandom_u32_state(&rnd) % TEST_KEYS;
 
-		if (!model->in_tree[i]) {
+		if (!model->in_tree[i] && (step & 1)) {
 			model_insert(test, model, i, n);
-		} else if (step & 1) {
+		} else if (!model->in_tree[i]) {
+			model_meet(test, model, i, n);
+		} else {
 			KUNIT_ASSERT_TRUE(test,
 					  ksm_unstable_remove(model->item[i]));
 			model_left(model, model->item[i]);
-		} else {
-			model_claim(test, model, n);
 		}
 		if (step % 1000 == 0)
 			model_check(test, model);
@@ -144,8 +156,9 @@ static void unstable_collisions(struct kunit *test)
 		model_insert(test, model, i, 0);
 	KUNIT_EXPECT_EQ(test, model->total, KSM_SAME_KEY_MAX);
 	for (i = 0; i <= KSM_SAME_KEY_MAX; i++)
-		model_claim(test, model, 0);
-	KUNIT_EXPECT_EQ(test, model->total, 0);
+		model_meet(test, model, TEST_PAGES - 1, 0);
+	/* All others were met, then it stays itself. */
+	KUNIT_EXPECT_EQ(test, model->total, 1);
 	model_check(test, model);
 	ksm_chunks_release(model->slot, 0, ULONG_MAX, KSM_RELEASE_ALWAYS);
 }

@@ -32,7 +32,18 @@ static const struct {
 	{ "merge_across_nodes", "1" },
 	{ "max_page_sharing", "256" },
 	{ "stable_node_chains_prune_millisecs", "2000" },
+	{ "scan_threads", "1" },
 };
+
+/* All tests have to pass with any number of workers. */
+static const char *test_value(int knob)
+{
+	const char *threads = getenv("KSM_SCAN_THREADS");
+
+	if (threads && *threads && !strcmp(knobs[knob].name, "scan_threads"))
+		return threads;
+	return knobs[knob].test_value;
+}
 
 int file_write(const char *path, const char *text)
 {
@@ -185,11 +196,11 @@ int ksm_knobs_default(void)
 	int i;
 
 	for (i = 0; i < KSM_KNOBS && !err; i++) {
-		err = ksm_write(knobs[i].name, knobs[i].test_value);
+		err = ksm_write(knobs[i].name, test_value(i));
 		if (err == -ENOENT)
 			err = 0;
 		if (err)
-			printf("# writing %s to %s: %s\n", knobs[i].test_value,
+			printf("# writing %s to %s: %s\n", test_value(i),
 			       knobs[i].name, strerror(-err));
 	}
 	return err ? err : ksm_set("run", 0);

@@ -26,7 +26,7 @@
 #define PAGEMAP_SWAP (1ULL << 62)
 #define PAGEMAP_PFN ((1ULL << 55) - 1)
 
-#define KSM_KNOBS 8
+#define KSM_KNOBS 9
 
 struct ksm_knobs {
 	char value[KSM_KNOBS][32];
