@@ -39,8 +39,9 @@ struct load {
 /* Guards what follows, and the writers of settings.pages_to_scan. */
 static DEFINE_SPINLOCK(advisor_lock);
 static struct load load;
-static u64 began;	/* ns; 0: with the next round */
+static u64 began;	/* when it began, ns; 0: with the next round */
 static u64 overdue;	/* when not to wait for the end of the scan any longer */
+static unsigned long scans;	/* full scans that were complete then */
 
 static u64 per_cent(u64 part, u64 whole)
 {
@@ -98,10 +99,12 @@ static void apply(const struct load *load)
 			  per_cent(load->cpu, load->wall));
 }
 
-static void start_over(void)
+static void start_over(u64 now)
 {
 	load = (struct load){ };
-	began = 0;
+	began = now;
+	overdue = now + goal(&load, &ksm_settings);
+	scans = ksm_full_scans();
 }
 
 /**
@@ -110,7 +113,7 @@ static void start_over(void)
 void ksm_advisor_restart(void)
 {
 	spin_lock(&advisor_lock);
-	start_over();
+	began = 0;
 	spin_unlock(&advisor_lock);
 }
 
@@ -119,10 +122,8 @@ void ksm_advisor_restart(void)
  * @pages: how much of its budget it used up
  * @cpu: CPU time that it took, ns
  * @sleeps: the worker is going to sleep now
- * @completed: the full scan is complete
  */
-void ksm_advisor_account(unsigned long pages, u64 cpu, bool sleeps,
-			 bool completed)
+void ksm_advisor_account(unsigned long pages, u64 cpu, bool sleeps)
 {
 	u64 now = ktime_get_ns();
 
@@ -131,16 +132,17 @@ void ksm_advisor_account(unsigned long pages, u64 cpu, bool sleeps,
 
 	spin_lock(&advisor_lock);
 	if (!began) {
-		began = now - cpu;
-		overdue = began + goal(&load, &ksm_settings);
+		/* As if it had slept before, as it will after all others. */
+		start_over(now - cpu - READ_ONCE(ksm_settings.sleep_millisecs) *
+			   (u64)NSEC_PER_MSEC);
 	}
 	load.pages += pages;
 	load.cpu += cpu;
 	load.rounds += sleeps;
 	load.wall = now - began;
-	if (completed) {
+	if (ksm_full_scans() != scans) {
 		apply(&load);
-		start_over();
+		start_over(now);
 	} else if (now > overdue) {
 		/* At least as much again is to come: it may be far more. */
 		struct load twice = {
@@ -174,7 +176,7 @@ void ksm_advisor_set_mode(enum ksm_advisor_mode mode)
 		pages = ksm_settings.advisor_min_pages_to_scan;
 
 	spin_lock(&advisor_lock);
-	start_over();
+	began = 0;
 	WRITE_ONCE(ksm_settings.advisor, mode);
 	WRITE_ONCE(ksm_settings.pages_to_scan, min_t(unsigned long, pages, UINT_MAX));
 	spin_unlock(&advisor_lock);

@@ -8,6 +8,7 @@
  */
 #include <linux/hash.h>
 #include <linux/highmem.h>
+#include <linux/prefetch.h>
 #include <linux/random.h>
 #include <linux/xxhash.h>
 
@@ -17,6 +18,25 @@
 static u64 seed __ro_after_init;
 static u64 scope_seed __ro_after_init;
 static u64 zero_fingerprint __ro_after_init;
+
+#define PREFETCH_LINES	4
+
+/**
+ * ksm_fingerprint_soon - have the page's beginning in the cache by then
+ * @page: the page
+ *
+ * The CPU sees by itself that a page is read from front to end, but not which
+ * one is next.
+ */
+void ksm_fingerprint_soon(struct page *page)
+{
+	unsigned int line;
+
+	if (PageHighMem(page))
+		return;
+	for (line = 0; line < PREFETCH_LINES; line++)
+		prefetch(page_address(page) + line * L1_CACHE_BYTES);
+}
 
 /**
  * ksm_fingerprint - hash the content of a page
@@ -98,15 +118,15 @@ void ksm_note_frame(struct ksm_chunk *chunk, unsigned int place,
 
 /*
  * Reading a page costs a hundred times what looking at its accessed bit does,
- * but the bit can stay clear while the page is written to, as long as a CPU
- * goes by an old TLB entry. So an idle page is re-read after 1, 2, 4, 8, 16,
- * and then every 16 visits.
+ * but there are writes that no accessed bit tells of: through a reference that
+ * get_user_pages() took, or by a CPU, or a guest, that goes by an old TLB
+ * entry. So an idle page is re-read on its 32nd visit, and then on every 64th.
  */
-#define REREAD_VISITS	16
+#define REREAD_VISITS	64
 
 static bool reread_is_due(unsigned int age)
 {
-	return age % REREAD_VISITS == 0 || age == 4 || age == 8;
+	return age % REREAD_VISITS == REREAD_VISITS / 2;
 }
 
 /**

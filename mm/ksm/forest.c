@@ -217,10 +217,10 @@ void ksm_stable_remove_frames(unsigned long first, unsigned long end)
 	ksm_drop_items(&dropped);
 }
 
-/* A shard a 16 MiB of memory; a hundred pages or so in each when all is full. */
+/* A shard a MiB of memory: a descent takes eight steps, of any size of memory. */
 static unsigned int __init shard_bits(void)
 {
-	unsigned long shards = totalram_pages() >> (24 - PAGE_SHIFT);
+	unsigned long shards = totalram_pages() >> (20 - PAGE_SHIFT);
 
 	return clamp_t(unsigned int, order_base_2(shards + 1), 6, 16);
 }

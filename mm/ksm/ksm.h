@@ -185,6 +185,7 @@ void ksm_chunk_free_if_unused(struct ksm_chunk *chunk);
 bool ksm_chunks_release(struct ksm_mm_slot *slot, unsigned long first,
 			unsigned long last, enum ksm_release how);
 bool ksm_item_release(struct ksm_rmap_item *item, enum ksm_release how);
+void ksm_forget_keys(void);
 void ksm_item_track(struct ksm_rmap_item *item);
 unsigned long ksm_metadata_bytes(void);
 int __init ksm_rmap_item_init(void);
@@ -202,6 +203,7 @@ int __init ksm_rmap_item_init(void);
  *	lock.
  * @round: of ksm_slot_next(). Registry's lock.
  * @gone: off the list of mms to scan, to be freed. Registry's lock.
+ * @tlb_stale: accessed bits were cleared of which TLBs may not know
  */
 struct ksm_mm_slot {
 	struct mm_slot slot;
@@ -210,6 +212,7 @@ struct ksm_mm_slot {
 	unsigned int users;
 	unsigned int round;
 	bool gone;
+	bool tlb_stale;
 };
 
 static inline struct mm_struct *ksm_item_mm(struct ksm_rmap_item *item)
@@ -248,7 +251,7 @@ bool ksm_registry_idle(void);
 bool ksm_reap_pending(void);
 bool ksm_reap_held(void);
 void ksm_reap(bool all);
-struct ksm_mm_slot *ksm_slot_next(struct ksm_mm_slot *prev, unsigned int round);
+struct ksm_mm_slot *ksm_slot_next(struct ksm_mm_slot *prev);
 unsigned long ksm_full_scans(void);
 void ksm_reset_full_scans(void);
 int __init ksm_registry_init(void);
@@ -264,6 +267,7 @@ static inline bool ksm_mm_exiting(struct mm_struct *mm)
 
 /* ----------------------------------------------------------- fingerprint */
 
+void ksm_fingerprint_soon(struct page *page);
 u64 ksm_fingerprint(struct page *page);
 u64 ksm_key(u64 fingerprint, unsigned int scope);
 bool ksm_is_zero_key(u64 key, unsigned int scope);
@@ -450,8 +454,7 @@ int ksm_unmerge_all(void);
 enum ksm_advisor_mode { KSM_ADVISOR_NONE, KSM_ADVISOR_SCAN_TIME };
 
 void ksm_advisor_restart(void);
-void ksm_advisor_account(unsigned long pages, u64 cpu, bool sleeps,
-			 bool completed);
+void ksm_advisor_account(unsigned long pages, u64 cpu, bool sleeps);
 void ksm_advisor_set_mode(enum ksm_advisor_mode mode);
 int ksm_advisor_set_pages(unsigned int pages);
 

@@ -282,13 +282,16 @@ static void settle_ksm_page(struct ksm_scan *scan, struct ksm_candidate *cand)
 		ksm_adopt(vma, item, folio);
 }
 
+/* Takes the fingerprints of all candidates that ask for it. */
 static void read_candidates(struct ksm_scan *scan)
 {
-	struct ksm_candidate *cand;
+	struct ksm_candidate *cand, *end = scan->cand + scan->nr;
 
-	for (cand = scan->cand; cand < scan->cand + scan->nr; cand++) {
+	for (cand = scan->cand; cand < end; cand++) {
 		if (cand->want != KSM_WANT_READ)
 			continue;
+		if (cand + 1 < end)
+			ksm_fingerprint_soon(cand[1].page);
 		cand->fingerprint = ksm_fingerprint(cand->page);
 		put_page(cand->page);
 	}

@@ -229,16 +229,16 @@ bool ksm_registry_idle(void)
 
 /**
  * ksm_slot_next - go through all slots of mms that have not exited
- * @prev: the last one, or NULL
- * @round: number of this round; slots that bear it have been visited
+ * @prev: the last one, or NULL to begin
  *
  * What the function returns stays until it is called again with it.
  *
  * Context: ksm_gate held exclusively.
  * Return: a slot, or NULL.
  */
-struct ksm_mm_slot *ksm_slot_next(struct ksm_mm_slot *prev, unsigned int round)
+struct ksm_mm_slot *ksm_slot_next(struct ksm_mm_slot *prev)
 {
+	static unsigned int round;	/* slots that bear it have been visited */
 	struct ksm_mm_slot *slot = NULL;
 	struct list_head *link = &slots;
 
@@ -248,6 +248,8 @@ struct ksm_mm_slot *ksm_slot_next(struct ksm_mm_slot *prev, unsigned int round)
 		/* If it has exited, its neighbours are on another list. */
 		if (!prev->gone)
 			link = &prev->slot.mm_node;
+	} else {
+		round++;
 	}
 	for (link = link->next; link != &slots; link = link->next) {
 		if (slot_of(link)->round == round)

@@ -173,6 +173,33 @@ bool ksm_chunks_release(struct ksm_mm_slot *slot, unsigned long first,
 }
 
 /**
+ * ksm_forget_keys - have all pages read again that are in no tree
+ *
+ * Their keys are of a scope that is no more.
+ *
+ * Context: ksm_gate held exclusively; sleeps.
+ */
+void ksm_forget_keys(void)
+{
+	struct ksm_mm_slot *slot;
+	struct ksm_chunk *chunk;
+	unsigned long index;
+	unsigned int place;
+
+	for (slot = ksm_slot_next(NULL); slot; slot = ksm_slot_next(slot)) {
+		xa_for_each(&slot->chunks, index, chunk) {
+			for (place = 0; place < KSM_CHUNK_PAGES; place++) {
+				struct ksm_rmap_item *item = &chunk->item[place];
+
+				if (ksm_item_state(item) == KSM_ITEM_SEEN)
+					ksm_item_set_key(item, 0);
+			}
+			cond_resched();
+		}
+	}
+}
+
+/**
  * ksm_metadata_bytes - memory that KSM spends on what it knows
  *
  * Return: bytes of all chunks, stable nodes and slots. What the slab allocator

@@ -16,6 +16,7 @@
 #include <linux/slab.h>
 #include <linux/swap.h>
 #include <linux/swapops.h>
+#include <asm/tlbflush.h>
 
 #include "../internal.h"
 #include "scan.h"
@@ -143,8 +144,10 @@ static void visit_pte(struct ksm_scan *scan, struct vm_area_struct *vma,
 	}
 	if (scan->smart) {
 		young = pte_young(pte);
-		if (young)
+		if (young) {
 			ptep_test_and_clear_young(vma, addr, ptep);
+			scan->cleared = true;
+		}
 		young |= scan->young[chunk_of(addr)];
 		if (young)
 			pass_on_young(page_folio(page));
@@ -183,8 +186,10 @@ static bool huge_page_young(struct ksm_scan *scan, struct vm_area_struct *vma,
 	if (scan->huge_start != start) {
 		scan->huge_start = start;
 		scan->huge_young = pmdp_test_and_clear_young(vma, start, pmd);
-		if (scan->huge_young)
+		if (scan->huge_young) {
+			scan->cleared = true;
 			pass_on_young(folio);
+		}
 	}
 	return scan->huge_young || scan->young[chunk_of(addr)];
 }
@@ -394,6 +399,24 @@ static bool scan_step(struct ksm_scan *scan, struct ksm_window *window)
 	return window->next - 1 == window->last;
 }
 
+/*
+ * A CPU that has a page in its TLB does not set an accessed bit that was
+ * cleared since. That would hide writes from us for as long as it stays there;
+ * so once in a full scan an mm whose bits were cleared is flushed.
+ */
+static void flush_stale_tlb(struct ksm_scan *scan, struct ksm_window *window)
+{
+	struct ksm_mm_slot *slot = window->slot;
+
+	if (scan->cleared)
+		WRITE_ONCE(slot->tlb_stale, true);
+	scan->cleared = false;
+	if (!window->final || !READ_ONCE(slot->tlb_stale))
+		return;
+	WRITE_ONCE(slot->tlb_stale, false);
+	flush_tlb_mm(slot->slot.mm);
+}
+
 /* Does anybody wait for what we hold? */
 static bool should_yield(struct ksm_scan *scan)
 {
@@ -428,8 +451,11 @@ bool ksm_scan_window(struct ksm_scan *scan, struct ksm_window *window,
 			break;
 		}
 		done = scan_step(scan, window);
-		if (done && window->final)
-			ksm_slot_retire_if_unused(window);
+		if (done) {
+			flush_stale_tlb(scan, window);
+			if (window->final)
+				ksm_slot_retire_if_unused(window);
+		}
 		if (!done && should_yield(scan)) {
 			ksm_scan_unlock(scan);
 			cond_resched();

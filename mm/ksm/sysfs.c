@@ -205,6 +205,7 @@ static int change_trees(void (*set)(unsigned int value), unsigned int value)
 	down_write(&ksm_gate);
 	if (!counter(&ksm_counters.pages_shared) && !ksm_stable_remove_all()) {
 		ksm_unstable_clear();
+		ksm_forget_keys();
 		set(value);
 		err = 0;
 	}

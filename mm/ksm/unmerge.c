@@ -3,53 +3,91 @@
  * Unmerging: give every sharer of a range, or of all memory, its own copy of
  * the page again.
  *
- * The copies are made by the page fault code, as for any write. What is known
- * of the pages is left to the next scan, unless all of it is to go.
+ * The page fault code could make the copies one by one. But there may be
+ * millions of them: here it is many at a time, with one flush and one
+ * notification for all. What is known of the pages is left to the next scan,
+ * unless all of it is to go.
  */
+#include <linux/highmem.h>
+#include <linux/hugetlb.h>	/* flush_tlb_range() */
+#include <linux/memcontrol.h>
 #include <linux/mm.h>
+#include <linux/mmu_notifier.h>
 #include <linux/oom.h>
 #include <linux/pagewalk.h>
+#include <linux/rmap.h>
 #include <linux/sched/signal.h>
 #include <linux/swap.h>
 #include <linux/swapops.h>
+#include <linux/vmstat.h>
+#include <asm/tlbflush.h>
 
 #include "../internal.h"
 #include "ksm.h"
 
-/* Pages to unshare that are taken from a page table in one visit. */
-#define UNSHARE_BATCH	64
+/* Pages that are unshared at a time: one flush, one notification. */
+#define UNSHARE_BATCH	32
 
 /**
- * struct unshare - shared pages of a VMA
- * @addr: their addresses
- * @nr: how many
- * @next: where to go on looking
+ * struct shared - a page that is to be unshared
+ * @addr: its address
+ * @pte: its PTE as it was found
+ * @page: the KSM page, with a reference; NULL: it is KSM's zero page
+ * @copy: what takes its place
+ * @changed: the PTE is another one by now
  */
-struct unshare {
-	unsigned long addr[UNSHARE_BATCH];
-	unsigned int nr;
-	unsigned long next;
+struct shared {
+	unsigned long addr;
+	pte_t pte;
+	struct page *page;
+	struct folio *copy;
+	bool changed;
 };
 
-/*
- * Is this what KSM has put there? While a KSM page migrates, its entry leads
- * to it, too; the fault waits until it has arrived.
+/**
+ * struct unshare - unsharing of a range
+ * @vma: the VMA
+ * @batch: shared pages of one page table
+ * @nr: how many
+ * @next: where to go on looking
+ * @waits: there, a KSM page is just being migrated
  */
-static bool is_shared_pte(struct vm_area_struct *vma, unsigned long addr,
-			  pte_t pte)
+struct unshare {
+	struct vm_area_struct *vma;
+	struct shared batch[UNSHARE_BATCH];
+	unsigned int nr;
+	unsigned long next;
+	bool waits;
+};
+
+/* ---------------------------------------------------------------- finding */
+
+static bool is_migrating(pte_t pte)
 {
-	struct page *page;
 	swp_entry_t entry;
 
-	if (pte_none(pte))
+	if (pte_none(pte) || pte_present(pte))
 		return false;
-	if (pte_present(pte)) {
-		page = vm_normal_page(vma, addr, pte);
-		return page ? PageKsm(page) : is_ksm_zero_pte(pte);
-	}
 	entry = pte_to_swp_entry(pte);
 	return is_migration_entry(entry) &&
 	       PageKsm(pfn_swap_entry_to_page(entry));
+}
+
+/* Is this what KSM has put there? If so, notes it. */
+static void find_shared(struct unshare *found, unsigned long addr, pte_t pte)
+{
+	struct shared *shared = &found->batch[found->nr];
+	struct page *page;
+
+	if (!pte_present(pte))
+		return;
+	page = vm_normal_page(found->vma, addr, pte);
+	if (page ? !PageKsm(page) : !is_ksm_zero_pte(pte))
+		return;
+	if (page)
+		get_page(page);
+	*shared = (struct shared){ .addr = addr, .pte = pte, .page = page };
+	found->nr++;
 }
 
 static int unshare_pmd(pmd_t *pmd, unsigned long addr, unsigned long end,
@@ -67,15 +105,17 @@ static int unshare_pmd(pmd_t *pmd, unsigned long addr, unsigned long end,
 	if (!start)
 		return 0;
 	for (ptep = start; addr < end; ptep++, addr += PAGE_SIZE) {
-		if (!is_shared_pte(walk->vma, addr, ptep_get(ptep)))
-			continue;
-		if (found->nr == UNSHARE_BATCH)
+		pte_t pte = ptep_get(ptep);
+
+		found->waits = is_migrating(pte);
+		if (found->waits || found->nr == UNSHARE_BATCH)
 			break;
-		found->addr[found->nr++] = addr;
+		find_shared(found, addr, pte);
 	}
 	pte_unmap_unlock(start, ptl);
 	found->next = addr;
-	return found->nr == UNSHARE_BATCH;
+	/* Of one page table at a time. */
+	return found->nr || found->waits;
 }
 
 static const struct mm_walk_ops read_ops = {
@@ -88,36 +128,185 @@ static const struct mm_walk_ops write_ops = {
 	.walk_lock = PGWALK_WRLOCK,
 };
 
-/* One batch. Returns how many pages it was, or an error. */
-static int unshare_some(struct vm_area_struct *vma, unsigned long end,
-			struct unshare *found, const struct mm_walk_ops *ops)
+/* ---------------------------------------------------------------- copying */
+
+static int make_copy(struct vm_area_struct *vma, struct shared *shared)
 {
-	unsigned long start = found->next;
+	struct folio *copy;
+
+	if (shared->page)
+		copy = vma_alloc_folio(GFP_HIGHUSER_MOVABLE, 0, vma,
+				       shared->addr, false);
+	else
+		copy = vma_alloc_zeroed_movable_folio(vma, shared->addr);
+	if (!copy)
+		return -ENOMEM;
+	shared->copy = copy;
+	if (mem_cgroup_charge(copy, vma->vm_mm, GFP_KERNEL))
+		return -ENOMEM;
+	folio_throttle_swaprate(copy, GFP_KERNEL);
+	if (shared->page &&
+	    copy_mc_user_highpage(&copy->page, shared->page, shared->addr, vma))
+		return -EHWPOISON;
+	__folio_mark_uptodate(copy);
+	return 0;
+}
+
+static int make_copies(struct unshare *found)
+{
+	unsigned int i;
+	int err = 0;
+
+	for (i = 0; i < found->nr && !err; i++) {
+		err = make_copy(found->vma, &found->batch[i]);
+		cond_resched();
+	}
+	return err;
+}
+
+/* -------------------------------------------------------------- replacing */
+
+/* The copy is the process's alone, but not written to: nor need it be. */
+static void map_copy(struct vm_area_struct *vma, struct shared *shared,
+		     pte_t *ptep)
+{
+	struct mm_struct *mm = vma->vm_mm;
+	pte_t pte = pte_sw_mkyoung(mk_pte(&shared->copy->page,
+					  vma->vm_page_prot));
+
+	if (pte_soft_dirty(shared->pte))
+		pte = pte_mksoft_dirty(pte);
+	if (pte_uffd_wp(shared->pte))
+		pte = pte_mkuffd_wp(pte);
+	folio_add_new_anon_rmap(shared->copy, vma, shared->addr,
+				RMAP_EXCLUSIVE);
+	folio_add_lru_vma(shared->copy, vma);
+	set_pte_at(mm, shared->addr, ptep, pte);
+	update_mmu_cache(vma, shared->addr, ptep);
+	if (shared->page) {
+		folio_remove_rmap_pte(page_folio(shared->page), shared->page,
+				      vma);
+		/* The mapping's reference; ours is left. */
+		put_page(shared->page);
+		count_vm_event(COW_KSM);
+	} else {
+		ksm_might_unmap_zero_page(mm, shared->pte);
+		inc_mm_counter(mm, MM_ANONPAGES);
+	}
+	/* That one is the mapping's now. */
+	shared->copy = NULL;
+}
+
+/*
+ * The page-table lock is held. All PTEs are taken away and flushed before the
+ * first new one is set, so that no two CPUs see different pages.
+ */
+static void replace_locked(struct unshare *found, pte_t *table,
+			   unsigned long first, unsigned long last)
+{
+	struct vm_area_struct *vma = found->vma;
+	struct shared *shared, *end = found->batch + found->nr;
+
+	for (shared = found->batch; shared < end; shared++) {
+		pte_t *ptep = table + ((shared->addr - first) >> PAGE_SHIFT);
+
+		if (!pte_same(ptep_get(ptep), shared->pte)) {
+			found->next = min(found->next, shared->addr);
+			shared->changed = true;
+			continue;
+		}
+		if (shared->page)
+			flush_cache_page(vma, shared->addr,
+					 page_to_pfn(shared->page));
+		ptep_get_and_clear(vma->vm_mm, shared->addr, ptep);
+	}
+	flush_tlb_range(vma, first, last + PAGE_SIZE);
+	for (shared = found->batch; shared < end; shared++)
+		if (!shared->changed)
+			map_copy(vma, shared, table +
+				 ((shared->addr - first) >> PAGE_SHIFT));
+}
+
+/* Maps the copies, but where the PTE has changed meanwhile: look again there. */
+static void replace_batch(struct unshare *found)
+{
+	unsigned long first = found->batch[0].addr;
+	unsigned long last = found->batch[found->nr - 1].addr;
+	struct mm_struct *mm = found->vma->vm_mm;
+	struct mmu_notifier_range range;
+	pte_t *table = NULL;
+	spinlock_t *ptl;
+	pmd_t *pmd;
+
+	mmu_notifier_range_init(&range, MMU_NOTIFY_CLEAR, 0, mm, first,
+				last + PAGE_SIZE);
+	mmu_notifier_invalidate_range_start(&range);
+	pmd = mm_find_pmd(mm, first);
+	if (pmd)
+		table = pte_offset_map_lock(mm, pmd, first, &ptl);
+	if (table) {
+		replace_locked(found, table, first, last);
+		pte_unmap_unlock(table, ptl);
+	} else {
+		found->next = first;
+	}
+	mmu_notifier_invalidate_range_end(&range);
+}
+
+static void put_batch(struct unshare *found)
+{
 	unsigned int i;
 
-	found->nr = 0;
-	if (!walk_page_range_vma(vma, start, end, ops, found))
-		found->next = end;
 	for (i = 0; i < found->nr; i++) {
-		vm_fault_t fault = handle_mm_fault(vma, found->addr[i],
-						   FAULT_FLAG_UNSHARE |
-						   FAULT_FLAG_REMOTE, NULL);
+		struct shared *shared = &found->batch[i];
 
-		/*
-		 * A page of a private file mapping that was truncated: the KSM
-		 * page went with it.
-		 */
-		if (fault & VM_FAULT_SIGBUS)
-			start = found->addr[i] + PAGE_SIZE;
-		else if (fault & VM_FAULT_ERROR)
-			return vm_fault_to_errno(fault, FOLL_HWPOISON);
-		if (signal_pending(current))
-			return -ERESTARTSYS;
+		if (shared->copy)
+			folio_put(shared->copy);
+		if (!shared->page)
+			continue;
+		free_swap_cache(page_folio(shared->page));
+		put_page(shared->page);
 	}
-	/* The fault may have backed out for some: they are looked for again. */
-	if (found->nr)
-		found->next = max(start, found->addr[0]);
-	return found->nr;
+	found->nr = 0;
+}
+
+/* The fault waits until the page has arrived. */
+static int wait_for_migration(struct unshare *found)
+{
+	vm_fault_t fault = handle_mm_fault(found->vma, found->next,
+					   FAULT_FLAG_UNSHARE |
+					   FAULT_FLAG_REMOTE, NULL);
+
+	/*
+	 * A page of a private file mapping that was truncated: the KSM page
+	 * went with it.
+	 */
+	if (fault & VM_FAULT_SIGBUS)
+		found->next += PAGE_SIZE;
+	else if (fault & VM_FAULT_ERROR)
+		return vm_fault_to_errno(fault, FOLL_HWPOISON);
+	return 0;
+}
+
+static int unshare_some(struct unshare *found, unsigned long end,
+			const struct mm_walk_ops *ops)
+{
+	unsigned long next;
+	int err = 0;
+
+	found->waits = false;
+	if (!walk_page_range_vma(found->vma, found->next, end, ops, found))
+		found->next = end;
+	next = found->next;
+	if (found->nr) {
+		err = make_copies(found);
+		if (!err)
+			replace_batch(found);
+		put_batch(found);
+	}
+	if (!err && found->waits && found->next == next)
+		err = wait_for_migration(found);
+	return err;
 }
 
 /**
@@ -136,21 +325,21 @@ int ksm_unmerge_range(struct vm_area_struct *vma, unsigned long start,
 		      unsigned long end, bool lock_vma)
 {
 	const struct mm_walk_ops *ops = lock_vma ? &write_ops : &read_ops;
-	struct unshare found = { .next = start };
-	int nr = 0;
+	struct unshare found = { .vma = vma, .next = start };
+	int err = 0;
 
 	if (!vma->anon_vma)
 		return 0;
 	if (lock_vma)
 		vma_start_write(vma);
-	while (found.next < end && nr >= 0) {
+	while (found.next < end && !err) {
 		if (ksm_mm_exiting(vma->vm_mm))
 			break;
 		if (signal_pending(current))
 			return -ERESTARTSYS;
-		nr = unshare_some(vma, end, &found, ops);
+		err = unshare_some(&found, end, ops);
 	}
-	return min(nr, 0);
+	return err;
 }
 
 static int unmerge_slot(struct ksm_mm_slot *slot)
@@ -180,14 +369,11 @@ static int unmerge_slot(struct ksm_mm_slot *slot)
 
 static int unmerge_slots(void)
 {
-	static unsigned int round;	/* ksm_gate */
 	struct ksm_mm_slot *slot;
 	int err = 0;
 
-	round++;
 	set_current_oom_origin();
-	for (slot = ksm_slot_next(NULL, round); slot;
-	     slot = ksm_slot_next(slot, round)) {
+	for (slot = ksm_slot_next(NULL); slot; slot = ksm_slot_next(slot)) {
 		if (!err)
 			err = unmerge_slot(slot);
 	}

@@ -122,7 +122,7 @@ struct ksm_rmap_item *ksm_unstable_meet(struct ksm_rmap_item *item)
 }
 
 /**
- * ksm_unstable_clear - empty the tree; what was in it has to be found again
+ * ksm_unstable_clear - empty the tree
  *
  * Context: ksm_gate held exclusively.
  */
@@ -138,9 +138,7 @@ void ksm_unstable_clear(void)
 		spin_lock(&shard->lock);
 		while ((rb = rb_first(&shard->unstable))) {
 			item = rb_entry(rb, struct ksm_rmap_item, node);
-			take_out(shard, item, KSM_ITEM_CLAIMED);
-			ksm_item_set_key(item, 0);
-			ksm_item_set_state(item, KSM_ITEM_SEEN);
+			take_out(shard, item, KSM_ITEM_SEEN);
 		}
 		spin_unlock(&shard->lock);
 		cond_resched();

@@ -46,11 +46,11 @@ DECLARE_WAIT_QUEUE_HEAD(ksm_wait);
 
 /**
  * enum outcome - how a round of scanning ended
- * @PAUSE: the budget is used up, or something else wants to be done
- * @COMPLETED: with the end of the full scan
+ * @PAUSE: the budget is used up, the full scan complete, or something else
+ *	wants to be done
  * @STARVED: all windows of this full scan are with others
  */
-enum outcome { PAUSE, COMPLETED, STARVED };
+enum outcome { PAUSE, STARVED };
 
 static bool should_scan(void)
 {
@@ -86,7 +86,7 @@ static enum outcome scan_windows(struct worker *worker)
 			continue;
 		if (ksm_window_put(window)) {
 			ksm_stable_sweep();
-			return COMPLETED;
+			break;
 		}
 	}
 	return PAUSE;
@@ -103,8 +103,7 @@ static enum outcome scan(struct worker *worker)
 	outcome = scan_windows(worker);
 	up_read(&ksm_gate);
 	cpu = task_sched_runtime(current) - cpu;
-	ksm_advisor_account(budget - worker->budget, cpu, outcome != STARVED,
-			    outcome == COMPLETED);
+	ksm_advisor_account(budget - worker->budget, cpu, outcome != STARVED);
 	return outcome;
 }
 
@@ -201,6 +200,7 @@ static void work(struct worker *worker)
 		return;
 	}
 	try_to_freeze();
+	cond_resched();
 	pause_scan(worker);
 	worker->budget = 0;
 }

@@ -68,7 +68,7 @@ static void fingerprint_reread(struct kunit *test)
 		}
 	}
 	KUNIT_EXPECT_EQ(test, longest, REREAD_VISITS - 1);
-	KUNIT_EXPECT_EQ(test, reads, 1600 / REREAD_VISITS + 2);
+	KUNIT_EXPECT_EQ(test, reads, 1600 / REREAD_VISITS);
 	KUNIT_EXPECT_FALSE(test, ksm_page_unread(chunk, 2, page, true));
 	KUNIT_EXPECT_TRUE(test, ksm_page_unread(chunk, 2, page, false));
 	if (frame_tag(page) != frame_tag(other))
