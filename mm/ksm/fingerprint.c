@@ -6,8 +6,8 @@
  * Both are hints: what is merged is decided by comparing bytes alone. A wrong
  * hint costs a comparison, or delays a merge by some visits.
  */
-#include <linux/hash.h>
 #include <linux/highmem.h>
+#include <linux/mm.h>
 #include <linux/prefetch.h>
 #include <linux/random.h>
 #include <linux/xxhash.h>
@@ -82,88 +82,40 @@ bool ksm_is_zero_key(u64 key, unsigned int scope)
 	return key == ksm_key(zero_fingerprint, scope);
 }
 
-/* Tells page frames apart, most of the time. */
-static u16 frame_tag(struct page *page)
+/* Of so many words differences are collected, without a branch in between. */
+#define WORDS_A_STEP	8U
+
+static bool words_differ(const unsigned long *a, const unsigned long *b)
 {
-	return hash_long(page_to_pfn(page), 16);
+	return (a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3]) |
+	       (a[4] ^ b[4]) | (a[5] ^ b[5]) | (a[6] ^ b[6]) | (a[7] ^ b[7]);
 }
 
 /**
- * ksm_same_frame - is it the page frame that was read last?
- * @chunk: the chunk of its item
- * @place: and the item's place there
- * @page: a page of the frame
+ * ksm_pages_equal - do two pages hold the same bytes?
+ * @a: a page; the caller has a reference
+ * @b: another
  *
- * Return: whether it is; rarely true although it is not.
- */
-bool ksm_same_frame(struct ksm_chunk *chunk, unsigned int place,
-		    struct page *page)
-{
-	return READ_ONCE(chunk->note[place]) == frame_tag(page);
-}
-
-/**
- * ksm_note_frame - remember which page frame was read
- * @chunk: the chunk of its item
- * @place: and the item's place there
- * @page: a page of the frame
+ * memcmp() has to find out which is greater, and cannot be as fast. With memory
+ * tags more than the bytes has to be compared, which pages_identical() does.
  *
- * Context: the item is in a window of the caller, and %KSM_ITEM_SEEN.
+ * Return: whether they do.
  */
-void ksm_note_frame(struct ksm_chunk *chunk, unsigned int place,
-		    struct page *page)
+bool ksm_pages_equal(struct page *a, struct page *b)
 {
-	WRITE_ONCE(chunk->note[place], frame_tag(page));
-}
+	const unsigned long *x, *y;
+	unsigned int i = 0;
 
-/*
- * Reading a page costs a hundred times what looking at its accessed bit does,
- * but there are writes that no accessed bit tells of: through a reference that
- * get_user_pages() took, or by a CPU, or a guest, that goes by an old TLB
- * entry. So an idle page is re-read on its 32nd visit, and then on every 64th.
- */
-#define REREAD_VISITS	64
+	if (IS_ENABLED(CONFIG_ARM64_MTE))
+		return pages_identical(a, b);
 
-static bool reread_is_due(unsigned int age)
-{
-	return age % REREAD_VISITS == REREAD_VISITS / 2;
-}
-
-/**
- * ksm_page_unread - can this visit to a page do without reading it?
- * @chunk: the chunk of its item
- * @place: and the item's place there
- * @page: the page that is mapped now
- * @young: it was accessed since the last visit
- *
- * The item must have a key. Counts the visit.
- *
- * Context: the item is in a window of the caller.
- */
-bool ksm_page_unread(struct ksm_chunk *chunk, unsigned int place,
-		     struct page *page, bool young)
-{
-	u8 *age = &chunk->age[place];
-
-	if (young || !ksm_same_frame(chunk, place, page)) {
-		*age = 0;
-		return false;
-	}
-	/* Saturates at a multiple of REREAD_VISITS. */
-	*age = *age == U8_MAX ? U8_MAX + 1 - REREAD_VISITS : *age + 1;
-	return !reread_is_due(*age);
-}
-
-/**
- * ksm_page_changed - begin to count visits anew
- * @chunk: the chunk of the item
- * @place: and the item's place there
- *
- * Context: the item is in a window of the caller.
- */
-void ksm_page_changed(struct ksm_chunk *chunk, unsigned int place)
-{
-	chunk->age[place] = 0;
+	x = kmap_local_page(a);
+	y = kmap_local_page(b);
+	while (i < PAGE_SIZE / sizeof(long) && !words_differ(x + i, y + i))
+		i += WORDS_A_STEP;
+	kunmap_local(y);
+	kunmap_local(x);
+	return i == PAGE_SIZE / sizeof(long);
 }
 
 void __init ksm_fingerprint_init(void)

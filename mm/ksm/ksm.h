@@ -23,6 +23,8 @@
 #define _MM_KSM_KSM_H
 
 #include <linux/atomic.h>
+#include <linux/build_bug.h>
+#include <linux/hash.h>
 #include <linux/ksm.h>
 #include <linux/list.h>
 #include <linux/mm.h>
@@ -187,6 +189,7 @@ bool ksm_chunks_release(struct ksm_mm_slot *slot, unsigned long first,
 bool ksm_item_release(struct ksm_rmap_item *item, enum ksm_release how);
 void ksm_forget_keys(void);
 void ksm_item_track(struct ksm_rmap_item *item);
+void ksm_count_tracked(struct mm_struct *mm, long items);
 unsigned long ksm_metadata_bytes(void);
 int __init ksm_rmap_item_init(void);
 
@@ -271,14 +274,68 @@ void ksm_fingerprint_soon(struct page *page);
 u64 ksm_fingerprint(struct page *page);
 u64 ksm_key(u64 fingerprint, unsigned int scope);
 bool ksm_is_zero_key(u64 key, unsigned int scope);
-bool ksm_page_unread(struct ksm_chunk *chunk, unsigned int place,
-		     struct page *page, bool young);
-void ksm_page_changed(struct ksm_chunk *chunk, unsigned int place);
-bool ksm_same_frame(struct ksm_chunk *chunk, unsigned int place,
-		    struct page *page);
-void ksm_note_frame(struct ksm_chunk *chunk, unsigned int place,
-		    struct page *page);
+bool ksm_pages_equal(struct page *a, struct page *b);
 void __init ksm_fingerprint_init(void);
+
+/* What tells page frames apart, most of the time. */
+static inline u16 ksm_frame_tag(unsigned long pfn)
+{
+	return hash_long(pfn, 16);
+}
+
+/* Is it the page frame that was read last? Rarely true although it is not. */
+static inline bool ksm_same_frame(struct ksm_chunk *chunk, unsigned int place,
+				  unsigned long pfn)
+{
+	return READ_ONCE(chunk->note[place]) == ksm_frame_tag(pfn);
+}
+
+/* The item is in a window of the caller, and %KSM_ITEM_SEEN. */
+static inline void ksm_note_frame(struct ksm_chunk *chunk, unsigned int place,
+				  unsigned long pfn)
+{
+	WRITE_ONCE(chunk->note[place], ksm_frame_tag(pfn));
+}
+
+/*
+ * Reading a page costs a hundred times what looking at its accessed bit does,
+ * but there are writes that no accessed bit tells of: through a reference that
+ * get_user_pages() took, or by a CPU, or a guest, that goes by an old TLB
+ * entry. So an idle page is re-read on its 32nd visit, and then on every 64th.
+ */
+#define KSM_REREAD_VISITS	64
+
+/**
+ * ksm_page_unread - can this visit to a page do without reading it?
+ * @chunk: the chunk of its item, which has a key
+ * @place: and the item's place there
+ * @pfn: the page frame that is mapped now
+ * @young: it was accessed since the last visit
+ *
+ * Counts the visit.
+ *
+ * Context: the item is in a window of the caller.
+ */
+static inline bool ksm_page_unread(struct ksm_chunk *chunk, unsigned int place,
+				   unsigned long pfn, bool young)
+{
+	u8 *age = &chunk->age[place];
+
+	if (young || !ksm_same_frame(chunk, place, pfn)) {
+		*age = 0;
+		return false;
+	}
+	/* Wraps around to a multiple of the period, which is no change. */
+	++*age;
+	BUILD_BUG_ON((U8_MAX + 1) % KSM_REREAD_VISITS);
+	return *age % KSM_REREAD_VISITS != KSM_REREAD_VISITS / 2;
+}
+
+/* Begin to count visits anew. The item is in a window of the caller. */
+static inline void ksm_page_changed(struct ksm_chunk *chunk, unsigned int place)
+{
+	chunk->age[place] = 0;
+}
 
 /* ----------------------------------------------------------------- trees */
 
@@ -287,6 +344,7 @@ void __init ksm_fingerprint_init(void);
  * @lock: leaf. Protects the trees, the nodes in them and their lists
  * @stable: struct ksm_stable_node by key
  * @unstable: struct ksm_rmap_item by key
+ * @inserts: counts what is put into @stable
  *
  * The top bits of a key pick its shard.
  */
@@ -294,6 +352,7 @@ struct ksm_shard {
 	spinlock_t lock;	/* the trees, the nodes in them, their lists */
 	struct rb_root stable;
 	struct rb_root unstable;
+	unsigned int inserts;
 } ____cacheline_aligned_in_smp;
 
 extern struct ksm_shard *ksm_shards;
@@ -373,13 +432,15 @@ struct ksm_stable_node {
 /**
  * struct ksm_stable_hits - KSM pages found by key
  * @folio: the pages, with a reference each
+ * @room: whether it had room for another sharer
  * @nr: how many
- * @full: there are some that have no room for another sharer
+ * @inserts: ksm_shard.inserts at that time
  */
 struct ksm_stable_hits {
 	struct folio *folio[KSM_SAME_KEY_MAX];
+	bool room[KSM_SAME_KEY_MAX];
 	unsigned int nr;
-	bool full;
+	unsigned int inserts;
 };
 
 static inline struct ksm_stable_node *ksm_folio_node(const struct folio *folio)
@@ -400,8 +461,9 @@ bool ksm_stable_has_room(struct folio *folio);
 void ksm_stable_link(struct folio *folio, struct ksm_rmap_item *item,
 		     struct anon_vma *anon_vma, bool odd_pgoff);
 bool ksm_stable_unlink(struct ksm_rmap_item *item, enum ksm_release how);
-void ksm_stable_insert(struct ksm_stable_node *node, struct folio *folio,
-		       struct folio *peer, struct ksm_stable_node **spare);
+bool ksm_stable_insert(struct ksm_stable_node *node, struct folio *folio,
+		       struct folio *peer, struct ksm_stable_node **spare,
+		       unsigned int inserts);
 void ksm_stable_rehome(struct folio *folio);
 void ksm_stable_moved(struct folio *to, struct folio *from);
 int ksm_stable_remove_all(void);
@@ -422,10 +484,11 @@ struct page *ksm_get_page(struct vm_area_struct *vma, unsigned long addr);
 struct vm_area_struct *ksm_find_vma(struct mm_struct *mm, unsigned long addr);
 unsigned int ksm_scope(struct page *page);
 int ksm_merge_with(struct vm_area_struct *vma, struct ksm_rmap_item *item,
-		   struct folio *kfolio);
-int ksm_merge_zero(struct vm_area_struct *vma, struct ksm_rmap_item *item);
+		   struct page *page, struct folio *kfolio);
+int ksm_merge_zero(struct vm_area_struct *vma, struct ksm_rmap_item *item,
+		   struct page *page);
 int ksm_promote(struct vm_area_struct *vma, struct ksm_rmap_item *item,
-		bool full, struct folio **kfolio);
+		struct folio **kfolio);
 int ksm_adopt(struct vm_area_struct *vma, struct ksm_rmap_item *item,
 	      struct folio *kfolio);
 

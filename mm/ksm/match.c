@@ -15,6 +15,19 @@ static void retry_soon(struct ksm_rmap_item *item)
 	ksm_page_changed(ksm_item_chunk(item), ksm_item_place(item));
 }
 
+static void track(struct ksm_scan *scan, struct ksm_rmap_item *item)
+{
+	ksm_item_track(item);
+	scan->tracked++;
+}
+
+static void count_tracked(struct ksm_scan *scan)
+{
+	if (scan->tracked)
+		ksm_count_tracked(ksm_scan_mm(scan), scan->tracked);
+	scan->tracked = 0;
+}
+
 /* Back from a claim to where it was, if there is room. */
 static void reinsert(struct ksm_rmap_item *item)
 {
@@ -52,13 +65,26 @@ static void unlock_partner(struct ksm_scan *scan, struct mm_struct *mm)
 	}
 }
 
+/* As ksm_merge_with(). */
+static int merge_with(struct ksm_scan *scan, struct ksm_candidate *cand,
+		      struct folio *kfolio)
+{
+	struct vm_area_struct *vma = ksm_find_vma(ksm_scan_mm(scan),
+						  ksm_item_address(cand->item));
+
+	if (!vma)
+		return -EAGAIN;
+	return ksm_merge_with(vma, cand->item, cand->held ? cand->page : NULL,
+			      kfolio);
+}
+
 /*
  * Makes a KSM page of the page of @partner, which was claimed, if it equals
- * @page, which has a reference that is put here: it would be in the way of
- * splitting, if both are parts of the same huge page.
+ * that of @cand.
  */
-static int promote_partner(struct ksm_scan *scan, struct ksm_rmap_item *partner,
-			   struct page *page, bool full, struct folio **kfolio)
+static int promote_partner(struct ksm_scan *scan, struct ksm_candidate *cand,
+			   struct ksm_rmap_item *partner, struct page *page,
+			   struct folio **kfolio)
 {
 	struct mm_struct *mm = ksm_item_mm(partner);
 	struct vm_area_struct *vma;
@@ -75,39 +101,45 @@ static int promote_partner(struct ksm_scan *scan, struct ksm_rmap_item *partner,
 		err = -EEXIST;	/* a fork left both the same */
 	else if (other && !PageKsm(other) &&
 		 ksm_scope(other) == ksm_scope(page) &&
-		 pages_identical(other, page))
+		 ksm_pages_equal(other, page))
 		err = 0;
 	if (other)
 		put_page(other);
-	put_page(page);
+	/* Would be in the way of splitting, were both parts of one huge page. */
+	if (!cand->held)
+		put_page(page);
 	if (!err)
-		err = ksm_promote(vma, partner, full, kfolio);
+		err = ksm_promote(vma, partner, kfolio);
 	unlock_partner(scan, mm);
 	mmdrop(mm);
 	return err;
 }
 
 /*
- * Merges the page of @item with that of @partner, which was claimed.
+ * Merges the page of a candidate with that of @partner, which was claimed.
  *
  * Returns 0; -ENOENT: it is @partner that did not fit, try another one;
- * -EAGAIN: something is in the way of @item.
+ * -EAGAIN: something is in the way of the candidate.
  */
-static int merge_two(struct ksm_scan *scan, struct ksm_rmap_item *item,
-		     struct ksm_rmap_item *partner, bool full)
+static int merge_two(struct ksm_scan *scan, struct ksm_candidate *cand,
+		     struct ksm_rmap_item *partner)
 {
 	struct mm_struct *mm = ksm_scan_mm(scan);
-	unsigned long addr = ksm_item_address(item);
-	struct vm_area_struct *vma = ksm_find_vma(mm, addr);
-	struct page *page = vma ? ksm_get_page(vma, addr) : NULL;
+	unsigned long addr = ksm_item_address(cand->item);
+	struct page *page = cand->held ? cand->page : NULL;
+	struct vm_area_struct *vma;
 	struct folio *kfolio;
 	int err;
 
 	if (!page) {
+		vma = ksm_find_vma(mm, addr);
+		page = vma ? ksm_get_page(vma, addr) : NULL;
+	}
+	if (!page) {
 		reinsert(partner);
 		return -EAGAIN;
 	}
-	err = promote_partner(scan, partner, page, full, &kfolio);
+	err = promote_partner(scan, cand, partner, page, &kfolio);
 	if (err == -EEXIST) {
 		reinsert(partner);
 		return -EAGAIN;
@@ -116,42 +148,15 @@ static int merge_two(struct ksm_scan *scan, struct ksm_rmap_item *item,
 		unclaim(partner, err != -ENOENT);
 		return -ENOENT;
 	}
-	vma = ksm_find_vma(mm, addr);
-	err = vma ? ksm_merge_with(vma, item, kfolio) : -EAGAIN;
+	err = merge_with(scan, cand, kfolio);
 	folio_put(kfolio);
 	return err ? -EAGAIN : 0;
 }
 
-/* Looks for an equal KSM page. As ksm_merge_with(). */
-static int match_stable(struct ksm_scan *scan, struct ksm_candidate *cand,
-			bool *full)
+/* Looks for a page without duplicate that equals this one, or leaves it so. */
+static void match_unstable(struct ksm_scan *scan, struct ksm_candidate *cand)
 {
-	struct ksm_rmap_item *item = cand->item;
-	struct ksm_stable_hits hits;
-	struct vm_area_struct *vma;
-	int err = -ENOENT;
-	unsigned int i;
-
-	ksm_stable_find(ksm_item_key(item), cand->scope, false, &hits);
-	*full = hits.full;
-	if (!hits.nr)
-		return err;
-
-	vma = ksm_find_vma(ksm_scan_mm(scan), ksm_item_address(item));
-	if (!vma || (ksm_item_state(item) == KSM_ITEM_UNSTABLE &&
-		     !ksm_unstable_remove(item)))
-		err = -EAGAIN;
-	for (i = 0; i < hits.nr && err == -ENOENT; i++)
-		err = ksm_merge_with(vma, item, hits.folio[i]);
-	ksm_stable_hits_put(&hits);
-	return err;
-}
-
-/* Looks for an equal page without duplicate, or leaves this one as such. */
-static void match_unstable(struct ksm_scan *scan, struct ksm_rmap_item *item,
-			   bool full)
-{
-	struct ksm_rmap_item *partner;
+	struct ksm_rmap_item *item = cand->item, *partner;
 	unsigned int tries;
 	int err;
 
@@ -159,7 +164,7 @@ static void match_unstable(struct ksm_scan *scan, struct ksm_rmap_item *item,
 		partner = ksm_unstable_meet(item);
 		if (!partner)
 			return;
-		err = merge_two(scan, item, partner, full);
+		err = merge_two(scan, cand, partner);
 		if (err != -ENOENT) {
 			if (err)
 				retry_soon(item);
@@ -169,89 +174,130 @@ static void match_unstable(struct ksm_scan *scan, struct ksm_rmap_item *item,
 	ksm_unstable_insert(item);
 }
 
-/* Returns whether the page is settled: as a zero page, or not for now. */
-static bool match_zero(struct ksm_scan *scan, struct ksm_candidate *cand)
+/* Out of the unstable tree, if it is there; false: somebody has taken it. */
+static bool leave_tree(struct ksm_rmap_item *item)
+{
+	return ksm_item_state(item) != KSM_ITEM_UNSTABLE ||
+	       ksm_unstable_remove(item);
+}
+
+/* Looks for an equal KSM page. As ksm_merge_with(). */
+static int match_stable(struct ksm_scan *scan, struct ksm_candidate *cand)
+{
+	struct ksm_rmap_item *item = cand->item;
+	struct ksm_stable_hits hits;
+	int err = -ENOENT;
+	unsigned int i;
+
+	ksm_stable_find(ksm_item_key(item), cand->scope, false, &hits);
+	if (!hits.nr)
+		return err;
+	if (!leave_tree(item))
+		err = -EAGAIN;
+	for (i = 0; i < hits.nr && err == -ENOENT; i++)
+		err = merge_with(scan, cand, hits.folio[i]);
+	ksm_stable_hits_put(&hits);
+	return err;
+}
+
+/* As match_stable(), with the zero page. */
+static int match_zero(struct ksm_scan *scan, struct ksm_candidate *cand)
 {
 	struct ksm_rmap_item *item = cand->item;
 	struct vm_area_struct *vma;
+	int err;
 
-	if (!READ_ONCE(ksm_settings.use_zero_pages) ||
-	    !ksm_is_zero_key(ksm_item_key(item), cand->scope))
-		return false;
-	if (ksm_item_state(item) == KSM_ITEM_UNSTABLE &&
-	    !ksm_unstable_remove(item))
-		return true;
+	if (!leave_tree(item))
+		return -EAGAIN;
 	vma = ksm_find_vma(ksm_scan_mm(scan), ksm_item_address(item));
-	if (vma && !ksm_merge_zero(vma, item))
+	if (!vma)
+		return -EAGAIN;
+	err = ksm_merge_zero(vma, item, cand->held ? cand->page : NULL);
+	if (!err) {
+		count_tracked(scan);
 		ksm_item_release(item, KSM_RELEASE_IF_UNNEEDED);
-	else
-		retry_soon(item);
-	return true;
+	}
+	return err;
 }
 
-/*
- * Notes what was read. Returns false if the item is in somebody's hands; sets
- * @changed if the page is not what it was at the last visit.
- */
-static bool note_content(struct ksm_candidate *cand, bool *changed)
+/* Looks for an equal page that is shared already. As ksm_merge_with(). */
+static int match_shared(struct ksm_scan *scan, struct ksm_candidate *cand)
+{
+	int err;
+
+	if (READ_ONCE(ksm_settings.use_zero_pages) &&
+	    ksm_is_zero_key(ksm_item_key(cand->item), cand->scope))
+		err = match_zero(scan, cand);
+	else
+		err = match_stable(scan, cand);
+	if (err == -EAGAIN)
+		retry_soon(cand->item);
+	return err;
+}
+
+/* Takes the page's fingerprint, and returns whether the key is another one. */
+static bool read_content(struct ksm_candidate *cand)
 {
 	struct ksm_rmap_item *item = cand->item;
 	struct ksm_chunk *chunk = ksm_item_chunk(item);
 	unsigned int place = ksm_item_place(item);
 	u64 key;
 
-	*changed = false;
-	if (cand->want == KSM_WANT_MATCH)
-		return true;
-
+	if (cand->held)
+		cand->fingerprint = ksm_fingerprint(cand->page);
 	key = ksm_key(cand->fingerprint, cand->scope);
-	*changed = key != ksm_item_key(item);
-	if (ksm_item_state(item) == KSM_ITEM_UNSTABLE) {
-		if (!*changed && ksm_same_frame(chunk, place, cand->page))
-			return true;
-		if (!ksm_unstable_remove(item))
+	if (key == ksm_item_key(item) &&
+	    ksm_same_frame(chunk, place, page_to_pfn(cand->page)))
+		return false;
+	if (!leave_tree(item))
+		return false;
+	ksm_note_frame(chunk, place, page_to_pfn(cand->page));
+	if (key == ksm_item_key(item))
+		return false;
+	ksm_item_set_key(item, key);
+	ksm_page_changed(chunk, place);
+	return true;
+}
+
+/* Makes the item one that has no shared page. Returns whether it could. */
+static bool take_up(struct ksm_scan *scan, struct ksm_candidate *cand)
+{
+	struct ksm_rmap_item *item = cand->item;
+
+	switch (ksm_item_state(item)) {
+	case KSM_ITEM_FREE:
+		track(scan, item);
+		return true;
+	case KSM_ITEM_STABLE:
+		/* A page of the same batch may have made it shared since. */
+		if (!cand->shared)
 			return false;
-	}
-	ksm_note_frame(chunk, place, cand->page);
-	if (*changed) {
-		ksm_item_set_key(item, key);
-		ksm_page_changed(chunk, place);
+		/* Somebody wrote to the shared page and has a copy now. */
+		return ksm_stable_unlink(item, KSM_RELEASE_IF_UNNEEDED);
+	case KSM_ITEM_CLAIMED:
+		return false;
 	}
 	return true;
 }
 
+/*
+ * The key that the page had at the last visit is tried first: where there is a
+ * KSM page of that key, comparing with it takes the place of reading.
+ */
 static void settle_private(struct ksm_scan *scan, struct ksm_candidate *cand)
 {
 	struct ksm_rmap_item *item = cand->item;
-	bool changed, full;
-	int err;
 
-	switch (ksm_item_state(item)) {
-	case KSM_ITEM_FREE:
-		ksm_item_track(item);
-		break;
-	case KSM_ITEM_STABLE:
-		/* A page of the same batch may have made it shared since. */
-		if (!cand->shared)
-			return;
-		/* Somebody wrote to the shared page and has a copy now. */
-		if (!ksm_stable_unlink(item, KSM_RELEASE_IF_UNNEEDED))
-			return;
-		break;
-	case KSM_ITEM_CLAIMED:
+	if (!take_up(scan, cand))
+		return;
+	if (ksm_item_key(item) && match_shared(scan, cand) != -ENOENT)
+		return;
+	if (cand->want == KSM_WANT_READ && read_content(cand)) {
+		match_shared(scan, cand);
 		return;
 	}
-	if (!note_content(cand, &changed))
-		return;
-	if (match_zero(scan, cand))
-		return;
-	err = match_stable(scan, cand, &full);
-	if (err == -EAGAIN)
-		retry_soon(item);
-	if (err != -ENOENT || changed ||
-	    ksm_item_state(item) != KSM_ITEM_SEEN)
-		return;
-	match_unstable(scan, item, full);
+	if (ksm_item_state(item) == KSM_ITEM_SEEN)
+		match_unstable(scan, cand);
 }
 
 static void settle_ksm_page(struct ksm_scan *scan, struct ksm_candidate *cand)
@@ -268,7 +314,7 @@ static void settle_ksm_page(struct ksm_scan *scan, struct ksm_candidate *cand)
 		return;
 	}
 	if (ksm_item_state(item) == KSM_ITEM_FREE)
-		ksm_item_track(item);
+		track(scan, item);
 	else if (ksm_item_state(item) == KSM_ITEM_UNSTABLE)
 		ksm_unstable_remove(item);
 	else if (ksm_item_state(item) == KSM_ITEM_STABLE)
@@ -282,18 +328,38 @@ static void settle_ksm_page(struct ksm_scan *scan, struct ksm_candidate *cand)
 		ksm_adopt(vma, item, folio);
 }
 
-/* Takes the fingerprints of all candidates that ask for it. */
-static void read_candidates(struct ksm_scan *scan)
+/*
+ * A reference to one part is in the way of splitting a huge page for the sake
+ * of another. So these are read first, and held no longer.
+ */
+static void read_huge(struct ksm_scan *scan)
+{
+	struct ksm_candidate *cand;
+
+	for (cand = scan->cand; cand < scan->cand + scan->nr; cand++) {
+		if (!PageTransCompound(cand->page) ||
+		    cand->want == KSM_WANT_ADOPT)
+			continue;
+		if (cand->want == KSM_WANT_READ)
+			cand->fingerprint = ksm_fingerprint(cand->page);
+		put_page(cand->page);
+		cand->held = false;
+	}
+}
+
+static void settle_candidates(struct ksm_scan *scan)
 {
 	struct ksm_candidate *cand, *end = scan->cand + scan->nr;
 
 	for (cand = scan->cand; cand < end; cand++) {
-		if (cand->want != KSM_WANT_READ)
-			continue;
-		if (cand + 1 < end)
+		if (cand + 1 < end && cand[1].held)
 			ksm_fingerprint_soon(cand[1].page);
-		cand->fingerprint = ksm_fingerprint(cand->page);
-		put_page(cand->page);
+		if (cand->want == KSM_WANT_ADOPT)
+			settle_ksm_page(scan, cand);
+		else
+			settle_private(scan, cand);
+		if (cand->held)
+			put_page(cand->page);
 	}
 }
 
@@ -306,7 +372,6 @@ static void read_candidates(struct ksm_scan *scan)
  */
 void ksm_settle(struct ksm_scan *scan)
 {
-	struct ksm_candidate *cand;
 	unsigned int i;
 
 	for (i = 0; i < scan->nr_gone; i++) {
@@ -316,15 +381,9 @@ void ksm_settle(struct ksm_scan *scan)
 		ksm_item_release(item, scan->swapped[i] && shares ?
 				 KSM_RELEASE_IF_STALE : KSM_RELEASE_IF_UNNEEDED);
 	}
-	read_candidates(scan);
-	for (cand = scan->cand; cand < scan->cand + scan->nr; cand++) {
-		if (cand->want != KSM_WANT_ADOPT) {
-			settle_private(scan, cand);
-		} else {
-			settle_ksm_page(scan, cand);
-			put_page(cand->page);
-		}
-	}
+	read_huge(scan);
+	settle_candidates(scan);
+	count_tracked(scan);
 	scan->nr_gone = 0;
 	scan->nr = 0;
 }

@@ -27,12 +27,16 @@
  * @vma: the VMA; the mm's mmap_lock is held for reading
  * @addr: the address
  * @page: the page, locked, a reference held
+ * @own: it is our own, not the caller's
+ * @pmd: leads to the page table; it stays, what is there may change
  * @pte: the PTE as protect() left it
  */
 struct mapping {
 	struct vm_area_struct *vma;
 	unsigned long addr;
 	struct page *page;
+	bool own;
+	pmd_t *pmd;
 	pte_t pte;
 };
 
@@ -120,9 +124,33 @@ static int lock_private(struct page *page)
 static pte_t *lock_pte(struct mapping *map, spinlock_t **ptl)
 {
 	struct mm_struct *mm = map->vma->vm_mm;
-	pmd_t *pmd = mm_find_pmd(mm, map->addr);
 
-	return pmd ? pte_offset_map_lock(mm, pmd, map->addr, ptl) : NULL;
+	if (!map->pmd)
+		map->pmd = mm_find_pmd(mm, map->addr);
+	if (!map->pmd)
+		return NULL;
+	return pte_offset_map_lock(mm, map->pmd, map->addr, ptl);
+}
+
+/* Returns false if there is no page, or none that could be merged. */
+static bool mapping_begin(struct mapping *map, struct vm_area_struct *vma,
+			  struct ksm_rmap_item *item, struct page *page)
+{
+	*map = (struct mapping){
+		.vma = vma,
+		.addr = ksm_item_address(item),
+		.page = page,
+		.own = !page,
+	};
+	if (map->own)
+		map->page = ksm_get_page(vma, map->addr);
+	return map->page && !PageKsm(map->page);
+}
+
+static void mapping_end(struct mapping *map)
+{
+	if (map->own && map->page)
+		put_page(map->page);
 }
 
 /*
@@ -269,7 +297,7 @@ static int substitute(struct mapping *map, struct page *kpage)
 				map->addr, map->addr + PAGE_SIZE);
 	mmu_notifier_invalidate_range_start(&range);
 	err = protect(map);
-	if (!err && !pages_identical(map->page, kpage))
+	if (!err && !ksm_pages_equal(map->page, kpage))
 		err = -ENOENT;
 	if (!err)
 		err = replace(map, kpage);
@@ -295,13 +323,39 @@ static void link_item(struct vm_area_struct *vma, struct ksm_rmap_item *item,
 /* What takes a huge page apart has to be certain, as far as one can be. */
 static bool worth_splitting(struct page *page, struct page *kpage)
 {
-	return !PageTransCompound(page) || pages_identical(page, kpage);
+	return !PageTransCompound(page) || ksm_pages_equal(page, kpage);
+}
+
+/* @kfolio is locked. */
+static int merge_locked(struct mapping *map, struct ksm_rmap_item *item,
+			struct folio *kfolio)
+{
+	struct ksm_stable_node *node = ksm_folio_node(kfolio);
+	int err;
+
+	if (!ksm_stable_has_room(kfolio) ||
+	    node->scope != ksm_scope(map->page))
+		return -EAGAIN;
+	/*
+	 * Its last sharer may have declared it free (MADV_FREE), in which case
+	 * reclaim would drop it; the new one has not.
+	 */
+	folio_mark_dirty(kfolio);
+	err = lock_private(map->page);
+	if (err)
+		return err;
+	err = substitute(map, &kfolio->page);
+	folio_unlock(page_folio(map->page));
+	if (!err)
+		link_item(map->vma, item, kfolio, map->vma->anon_vma);
+	return err;
 }
 
 /**
  * ksm_merge_with - map a KSM page in the place of an equal one
  * @vma: the VMA of the page
  * @item: the page's item, in the caller's hands and in no tree
+ * @page: the page, with a reference; NULL: to be looked up
  * @kfolio: the KSM page, a reference held
  *
  * Context: mmap_lock held for reading; no folio lock held; sleeps.
@@ -309,45 +363,22 @@ static bool worth_splitting(struct page *page, struct page *kpage)
  *	-EAGAIN: something was in the way, perhaps not for long.
  */
 int ksm_merge_with(struct vm_area_struct *vma, struct ksm_rmap_item *item,
-		   struct folio *kfolio)
+		   struct page *page, struct folio *kfolio)
 {
 	struct page *kpage = &kfolio->page;
-	struct mapping map = { .vma = vma, .addr = ksm_item_address(item) };
-	struct ksm_stable_node *node;
+	struct mapping map;
 	int err = -ENOENT;
 
-	map.page = ksm_get_page(vma, map.addr);
-	if (!map.page)
-		return err;
-	if (PageKsm(map.page) || !worth_splitting(map.page, kpage))
-		goto put;
-
-	/* Waiting is fine as long as nothing else is locked. */
-	folio_lock(kfolio);
-	err = -EAGAIN;
-	if (!ksm_stable_has_room(kfolio))
-		goto unlock;
-	node = ksm_folio_node(kfolio);
-	if (node->scope != ksm_scope(map.page))
-		goto unlock;
-	/*
-	 * Its last sharer may have declared it free (MADV_FREE), in which case
-	 * reclaim would drop it; the new one has not.
-	 */
-	folio_mark_dirty(kfolio);
-	err = lock_private(map.page);
-	if (err)
-		goto unlock;
-	err = substitute(&map, kpage);
-	folio_unlock(page_folio(map.page));
-	if (!err)
-		link_item(vma, item, kfolio, vma->anon_vma);
-unlock:
-	folio_unlock(kfolio);
-put:
-	put_page(map.page);
-	trace_ksm_merge_with_ksm_page(kpage, page_to_pfn(kpage), item,
-				      vma->vm_mm, err);
+	if (mapping_begin(&map, vma, item, page) &&
+	    worth_splitting(map.page, kpage)) {
+		/* Waiting is fine as long as nothing else is locked. */
+		folio_lock(kfolio);
+		err = merge_locked(&map, item, kfolio);
+		folio_unlock(kfolio);
+		trace_ksm_merge_with_ksm_page(kpage, page_to_pfn(kpage), item,
+					      vma->vm_mm, err);
+	}
+	mapping_end(&map);
 	return err;
 }
 
@@ -355,70 +386,103 @@ put:
  * ksm_merge_zero - map the zero page in the place of a page full of zeroes
  * @vma: the VMA of the page
  * @item: the page's item, in the caller's hands and in no tree
+ * @page: as for ksm_merge_with()
  *
  * Context: mmap_lock held for reading; no folio lock held; sleeps.
  * Return: as ksm_merge_with(), but the item's state stays.
  */
-int ksm_merge_zero(struct vm_area_struct *vma, struct ksm_rmap_item *item)
+int ksm_merge_zero(struct vm_area_struct *vma, struct ksm_rmap_item *item,
+		   struct page *page)
 {
-	struct mapping map = { .vma = vma, .addr = ksm_item_address(item) };
-	struct page *zero = ZERO_PAGE(map.addr);
+	struct page *zero = ZERO_PAGE(ksm_item_address(item));
+	struct mapping map;
 	int err = -ENOENT;
 
 	if (mm_forbids_zeropage(vma->vm_mm))
 		return err;
-	map.page = ksm_get_page(vma, map.addr);
-	if (!map.page)
-		return err;
-	if (!PageKsm(map.page) && worth_splitting(map.page, zero)) {
+	if (mapping_begin(&map, vma, item, page) &&
+	    worth_splitting(map.page, zero)) {
 		err = lock_private(map.page);
 		if (!err) {
 			err = substitute(&map, zero);
 			folio_unlock(page_folio(map.page));
 		}
+		trace_ksm_merge_one_page(page_to_pfn(zero), item, vma->vm_mm,
+					 err);
 	}
-	put_page(map.page);
-	trace_ksm_merge_one_page(page_to_pfn(zero), item, vma->vm_mm, err);
+	mapping_end(&map);
 	return err;
 }
 
-/* A page of the chain that a new dup of it is to join, locked; or NULL. */
-static struct folio *lock_peer(struct ksm_stable_hits *hits, struct page *page)
+/*
+ * Looks for KSM pages of the same content. There are none when a candidate has
+ * come this far, but for those that are full, and what other workers have made
+ * meanwhile. One that has room is returned, with a reference; of one that is
+ * full @peer gets one, for a dup to be made of it.
+ */
+static struct folio *find_twin(struct ksm_stable_hits *hits, struct page *page,
+			       struct folio **peer)
 {
 	unsigned int i;
 
-	for (i = 0; i < hits->nr; i++)
-		if (pages_identical(page, &hits->folio[i]->page) &&
-		    folio_trylock(hits->folio[i]))
-			return hits->folio[i];
+	*peer = NULL;
+	for (i = 0; i < hits->nr; i++) {
+		struct folio *folio = hits->folio[i];
+
+		if (!ksm_pages_equal(page, &folio->page))
+			continue;
+		if (hits->room[i])
+			return folio;
+		*peer = folio;
+	}
 	return NULL;
 }
 
-/* The page is locked and protected, and its content is that of the key. */
-static void make_ksm(struct mapping *map, struct ksm_rmap_item *item,
-		     struct ksm_stable_node *node,
-		     struct ksm_stable_node **spare)
+/*
+ * The page is locked and protected, and its content is that of the key. Returns
+ * NULL and it is a KSM page; or an equal one that there is, with a reference;
+ * or an error.
+ */
+static struct folio *make_ksm(struct mapping *map, struct ksm_rmap_item *item,
+			      struct ksm_stable_node *node)
 {
-	struct ksm_stable_hits hits = { .nr = 0 };
-	struct folio *folio = page_folio(map->page), *peer = NULL;
+	struct folio *folio = page_folio(map->page), *peer, *twin;
+	struct ksm_stable_node *spare = NULL;
+	struct ksm_stable_hits hits;
+	bool inserted = false;
 	/*
 	 * Not that of the VMA: if a fork has left the page mapped in several
 	 * mms, this one covers them all.
 	 */
 	struct anon_vma *anon_vma = folio_anon_vma(folio);
 
-	if (*spare) {
+	do {
 		ksm_stable_find(node->key, node->scope, true, &hits);
-		peer = lock_peer(&hits, map->page);
+		twin = find_twin(&hits, map->page, &peer);
+		if (twin)
+			folio_get(twin);
+		else if (peer && !spare && !(spare = ksm_stable_alloc()))
+			twin = ERR_PTR(-ENOMEM);
+		else if (peer && !folio_trylock(peer))
+			twin = ERR_PTR(-EAGAIN);
+		if (!twin) {
+			inserted = ksm_stable_insert(node, folio, peer, &spare,
+						     hits.inserts);
+			if (peer)
+				folio_unlock(peer);
+		}
+		ksm_stable_hits_put(&hits);
+	} while (!inserted && !twin);
+
+	if (inserted) {
+		/* A clean page would be dropped by reclaim, not swapped out. */
+		folio_mark_dirty(folio);
+		get_anon_vma(anon_vma);
+		ksm_stable_link(folio, item, anon_vma,
+				has_odd_pgoff(map->vma, item));
 	}
-	/* A clean page would be dropped by reclaim, not swapped out. */
-	folio_mark_dirty(folio);
-	get_anon_vma(anon_vma);
-	ksm_stable_insert(node, folio, peer, spare);
-	ksm_stable_link(folio, item, anon_vma, has_odd_pgoff(map->vma, item));
-	if (peer)
-		folio_unlock(peer);
-	ksm_stable_hits_put(&hits);
+	ksm_stable_free(spare);
+	return twin;
 }
 
 /* Protects the page, and makes sure that it has the item's key. */
@@ -439,55 +503,67 @@ static int protect_content(struct mapping *map, struct ksm_rmap_item *item,
 	       ksm_item_key(item) ? 0 : -ENOENT;
 }
 
+/* The page is locked. As make_ksm(). */
+static struct folio *promote_locked(struct mapping *map,
+				    struct ksm_rmap_item *item)
+{
+	struct ksm_stable_node *node = ksm_stable_alloc();
+	struct folio *twin;
+	int err;
+
+	if (!node)
+		return ERR_PTR(-ENOMEM);
+	node->key = ksm_item_key(item);
+	node->scope = ksm_scope(map->page);
+	err = protect_content(map, item, node->scope);
+	twin = err ? ERR_PTR(err) : make_ksm(map, item, node);
+	if (twin)
+		ksm_stable_free(node);
+	trace_ksm_merge_one_page(page_to_pfn(map->page), item,
+				 map->vma->vm_mm, PTR_ERR_OR_ZERO(twin));
+	return twin;
+}
+
 /**
  * ksm_promote - make a page a KSM page
  * @vma: the VMA of the page
  * @item: the page's item, with its key, in the caller's hands and in no tree
- * @full: there may be KSM pages with this content, which have no room
- * @kfolio: on success the page, with a reference
+ * @kfolio: on success the page, with a reference; or another one, if somebody
+ *	has been faster: then @item's page was merged with that
  *
  * Context: mmap_lock held for reading; no folio lock held; sleeps, allocates.
  * Return: 0 and the item is %KSM_ITEM_STABLE; -ENOENT: the page has another
  *	key now; -EAGAIN: something was in the way; -ENOMEM.
  */
 int ksm_promote(struct vm_area_struct *vma, struct ksm_rmap_item *item,
-		bool full, struct folio **kfolio)
+		struct folio **kfolio)
 {
-	struct mapping map = { .vma = vma, .addr = ksm_item_address(item) };
-	struct ksm_stable_node *node, *spare = NULL;
-	int err = -ENOMEM;
+	struct mapping map;
+	struct folio *twin;
+	int err = -ENOENT;
 
-	node = ksm_stable_alloc();
-	if (!node)
-		return err;
-	if (full) {
-		spare = ksm_stable_alloc();
-		if (!spare)
-			goto free;
-	}
-	err = -ENOENT;
-	map.page = ksm_get_page(vma, map.addr);
-	if (!map.page)
-		goto free;
+	if (!mapping_begin(&map, vma, item, NULL))
+		goto end;
 	err = lock_private(map.page);
 	if (err)
-		goto put;
-	node->key = ksm_item_key(item);
-	node->scope = ksm_scope(map.page);
-	err = protect_content(&map, item, node->scope);
-	if (!err) {
-		make_ksm(&map, item, node, &spare);
-		node = NULL;
-		*kfolio = page_folio(map.page);
-	}
+		goto end;
+	twin = promote_locked(&map, item);
 	folio_unlock(page_folio(map.page));
-	trace_ksm_merge_one_page(page_to_pfn(map.page), item, vma->vm_mm, err);
-put:
+	err = PTR_ERR_OR_ZERO(twin);
 	if (err)
-		put_page(map.page);
-free:
-	ksm_stable_free(node);
-	ksm_stable_free(spare);
+		goto end;
+
+	if (!twin) {
+		*kfolio = page_folio(map.page);
+		return 0;
+	}
+	err = ksm_merge_with(vma, item, map.page, twin);
+	if (err)
+		folio_put(twin);
+	else
+		*kfolio = twin;
+end:
+	mapping_end(&map);
 	return err;
 }
 
@@ -506,12 +582,11 @@ free:
 int ksm_adopt(struct vm_area_struct *vma, struct ksm_rmap_item *item,
 	      struct folio *kfolio)
 {
-	struct mapping map = { .vma = vma, .addr = ksm_item_address(item) };
 	struct page *page;
 	int err = -ENOENT;
 
 	folio_lock(kfolio);
-	page = ksm_get_page(vma, map.addr);
+	page = ksm_get_page(vma, ksm_item_address(item));
 	if (page == &kfolio->page && ksm_folio_node(kfolio)) {
 		link_item(vma, item, kfolio, vma->anon_vma);
 		err = 0;

@@ -76,11 +76,9 @@ struct ksm_chunk *ksm_chunk_make(struct ksm_mm_slot *slot, unsigned long addr,
  */
 void ksm_chunk_free_if_unused(struct ksm_chunk *chunk)
 {
-	unsigned int place;
-
-	for (place = 0; place < KSM_CHUNK_PAGES; place++)
-		if (READ_ONCE(chunk->state[place]) != KSM_ITEM_FREE)
-			return;
+	BUILD_BUG_ON(KSM_ITEM_FREE);
+	if (memchr_inv(chunk->state, KSM_ITEM_FREE, sizeof(chunk->state)))
+		return;
 
 	xa_erase(&chunk->slot->chunks, chunk_index(chunk->start));
 	atomic_long_dec(&ksm_counters.chunks);
@@ -88,16 +86,27 @@ void ksm_chunk_free_if_unused(struct ksm_chunk *chunk)
 }
 
 /**
+ * ksm_count_tracked - count rmap_items that are in use
+ * @mm: their mm
+ * @items: how many more; may be negative
+ */
+void ksm_count_tracked(struct mm_struct *mm, long items)
+{
+	atomic_long_add(items, &ksm_counters.rmap_items);
+	ksm_mm_count(&mm->ksm_rmap_items, items);
+}
+
+/**
  * ksm_item_track - begin to keep track of a page
  * @item: its item, free until now
+ *
+ * The caller calls ksm_count_tracked(), before the item can be released.
  */
 void ksm_item_track(struct ksm_rmap_item *item)
 {
 	VM_WARN_ON_ONCE(ksm_item_state(item) != KSM_ITEM_FREE);
 	ksm_item_set_key(item, 0);
 	ksm_item_set_state(item, KSM_ITEM_SEEN);
-	atomic_long_inc(&ksm_counters.rmap_items);
-	ksm_mm_count(&ksm_item_mm(item)->ksm_rmap_items, 1);
 }
 
 /**
@@ -132,8 +141,7 @@ bool ksm_item_release(struct ksm_rmap_item *item, enum ksm_release how)
 	chunk->age[place] = 0;
 	chunk->note[place] = 0;
 	ksm_item_set_state(item, KSM_ITEM_FREE);
-	atomic_long_dec(&ksm_counters.rmap_items);
-	ksm_mm_count(&ksm_item_mm(item)->ksm_rmap_items, -1);
+	ksm_count_tracked(ksm_item_mm(item), -1);
 	return true;
 }
 

@@ -61,8 +61,8 @@ static void collect(struct ksm_scan *scan, struct ksm_rmap_item *item,
 	cand->want = want;
 	cand->scope = ksm_scope(page);
 	cand->shared = ksm_item_state(item) == KSM_ITEM_STABLE;
-	if (want != KSM_WANT_MATCH)
-		get_page(page);
+	cand->held = true;
+	get_page(page);
 }
 
 static void collect_gone(struct ksm_scan *scan, struct ksm_rmap_item *item,
@@ -92,29 +92,30 @@ static void visit_ksm_page(struct ksm_scan *scan, struct ksm_rmap_item *item,
 	collect(scan, item, page, KSM_WANT_ADOPT);
 }
 
-static void visit_page(struct ksm_scan *scan, struct ksm_chunk *chunk,
-		       unsigned int place, struct page *page, bool young)
+/* Can this visit do without the page's content? */
+static bool seems_unread(struct ksm_scan *scan, struct ksm_chunk *chunk,
+			 unsigned int place, unsigned long pfn, bool young)
 {
 	struct ksm_rmap_item *item = &chunk->item[place];
 	u8 state = ksm_item_state(item);
 
+	return scan->smart && (state == KSM_ITEM_UNSTABLE ||
+			       (state == KSM_ITEM_SEEN && ksm_item_key(item))) &&
+	       ksm_page_unread(chunk, place, pfn, young);
+}
+
+/* The page that an item is about is mapped. */
+static void visit_page(struct ksm_scan *scan, struct ksm_rmap_item *item,
+		       struct page *page, bool unread)
+{
 	if (PageKsm(page)) {
 		visit_ksm_page(scan, item, page);
 		return;
 	}
-	if (scan->smart && (state == KSM_ITEM_SEEN || state == KSM_ITEM_UNSTABLE) &&
-	    ksm_item_key(item) && ksm_page_unread(chunk, place, page, young)) {
-		if (state == KSM_ITEM_SEEN) {
-			scan->visited++;
-			collect(scan, item, page, KSM_WANT_MATCH);
-		} else {
-			scan->skipped++;
-		}
-		return;
-	}
 	scan->visited++;
-	if (state != KSM_ITEM_CLAIMED)
-		collect(scan, item, page, KSM_WANT_READ);
+	if (ksm_item_state(item) != KSM_ITEM_CLAIMED)
+		collect(scan, item, page, unread ? KSM_WANT_MATCH :
+						   KSM_WANT_READ);
 }
 
 static struct page *mergeable_page(struct page *page)
@@ -125,34 +126,47 @@ static struct page *mergeable_page(struct page *page)
 	return page;
 }
 
+static void visit_present_pte(struct ksm_scan *scan, struct vm_area_struct *vma,
+			      struct ksm_rmap_item *item, pte_t pte,
+			      unsigned long addr, bool young, bool unread)
+{
+	struct page *page = mergeable_page(vm_normal_page(vma, addr, pte));
+
+	if (!page) {
+		collect_gone(scan, item, false);
+		return;
+	}
+	if (young)
+		pass_on_young(page_folio(page));
+	visit_page(scan, item, page, unread);
+}
+
 static void visit_pte(struct ksm_scan *scan, struct vm_area_struct *vma,
 		      pte_t *ptep, pte_t pte, unsigned long addr)
 {
 	struct ksm_chunk *chunk = scan->chunk[chunk_of(addr)];
 	unsigned int place = (addr % KSM_CHUNK_SPAN) >> PAGE_SHIFT;
-	struct page *page = NULL;
-	bool young = true;
+	struct ksm_rmap_item *item;
+	bool young, unread;
 
 	if (!chunk)
 		return;
-	if (pte_present(pte))
-		page = mergeable_page(vm_normal_page(vma, addr, pte));
-	if (!page) {
-		collect_gone(scan, &chunk->item[place],
-			     !pte_none(pte) && !pte_present(pte));
+	item = &chunk->item[place];
+	if (!pte_present(pte)) {
+		collect_gone(scan, item, !pte_none(pte));
 		return;
 	}
-	if (scan->smart) {
-		young = pte_young(pte);
-		if (young) {
-			ptep_test_and_clear_young(vma, addr, ptep);
-			scan->cleared = true;
-		}
-		young |= scan->young[chunk_of(addr)];
-		if (young)
-			pass_on_young(page_folio(page));
+	young = scan->smart && (pte_young(pte) || scan->young[chunk_of(addr)]);
+	if (scan->smart && pte_young(pte)) {
+		ptep_test_and_clear_young(vma, addr, ptep);
+		scan->cleared = true;
 	}
-	visit_page(scan, chunk, place, page, young);
+	unread = seems_unread(scan, chunk, place, pte_pfn(pte), young);
+	/* Most of all visits end here, without a look at the page's struct. */
+	if (unread && ksm_item_state(item) == KSM_ITEM_UNSTABLE)
+		scan->skipped++;
+	else
+		visit_present_pte(scan, vma, item, pte, addr, young, unread);
 }
 
 static bool collect_ptes(struct ksm_scan *scan, struct vm_area_struct *vma,
@@ -194,6 +208,19 @@ static bool huge_page_young(struct ksm_scan *scan, struct vm_area_struct *vma,
 	return scan->huge_young || scan->young[chunk_of(addr)];
 }
 
+static void visit_huge(struct ksm_scan *scan, struct ksm_chunk *chunk,
+		       unsigned int place, struct page *page, bool young)
+{
+	struct ksm_rmap_item *item = &chunk->item[place];
+	bool unread = seems_unread(scan, chunk, place, page_to_pfn(page),
+				   young);
+
+	if (unread && ksm_item_state(item) == KSM_ITEM_UNSTABLE)
+		scan->skipped++;
+	else
+		visit_page(scan, item, page, unread);
+}
+
 /* Returns false if there is no huge page (any more). */
 static bool collect_huge(struct ksm_scan *scan, struct vm_area_struct *vma,
 			 pmd_t *pmd, unsigned long addr, unsigned long end)
@@ -212,7 +239,7 @@ static bool collect_huge(struct ksm_scan *scan, struct vm_area_struct *vma,
 		unsigned long nr = (addr & ~HPAGE_PMD_MASK) >> PAGE_SHIFT;
 
 		if (chunk && !PageHWPoison(page + nr))
-			visit_page(scan, chunk,
+			visit_huge(scan, chunk,
 				   (addr % KSM_CHUNK_SPAN) >> PAGE_SHIFT,
 				   page + nr,
 				   huge_page_young(scan, vma, pmd,
@@ -264,19 +291,23 @@ static bool secondary_young(struct mm_struct *mm, unsigned long start,
 static void prepare(struct ksm_scan *scan, struct vm_area_struct *vma,
 		    pmd_t *pmd, unsigned long addr, unsigned long end)
 {
-	unsigned long needed = chunks_needed(pmd, addr, end);
-	struct mm_struct *mm = vma->vm_mm;
-	unsigned long next;
+	unsigned long next, needed = 0;
+	bool know = false;
 
 	for (; addr < end; addr = next) {
+		struct ksm_chunk *chunk = ksm_chunk_find(scan->slot, addr);
 		unsigned int nr = chunk_of(addr);
 
 		next = min(end, (addr & KSM_CHUNK_MASK) + KSM_CHUNK_SPAN);
-		scan->chunk[nr] = needed & BIT(nr) ?
-			ksm_chunk_make(scan->slot, addr, vma) :
-			ksm_chunk_find(scan->slot, addr);
-		scan->young[nr] = scan->smart && scan->chunk[nr] &&
-				  secondary_young(mm, addr, next);
+		if (!chunk && !know) {
+			needed = chunks_needed(pmd, addr, end);
+			know = true;
+		}
+		if (!chunk && needed & BIT(nr))
+			chunk = ksm_chunk_make(scan->slot, addr, vma);
+		scan->chunk[nr] = chunk;
+		scan->young[nr] = scan->smart && chunk &&
+				  secondary_young(vma->vm_mm, addr, next);
 	}
 }
 

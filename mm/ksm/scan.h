@@ -22,9 +22,9 @@ enum ksm_want { KSM_WANT_READ, KSM_WANT_MATCH, KSM_WANT_ADOPT };
 /**
  * struct ksm_candidate - a page that was collected
  * @item: its item
- * @page: the page; with a reference until it was read, and for %KSM_WANT_ADOPT
- *	until the end
- * @fingerprint: %KSM_WANT_READ: what it holds
+ * @page: the page
+ * @held: there is a reference to it
+ * @fingerprint: %KSM_WANT_READ: what it holds, once it was read
  * @scope: who may share it
  * @want: what is to be done
  * @shared: its item was %KSM_ITEM_STABLE when the page was found
@@ -35,6 +35,7 @@ struct ksm_candidate {
 	u64 fingerprint;
 	unsigned int scope;
 	enum ksm_want want;
+	bool held;
 	bool shared;
 };
 
@@ -52,6 +53,7 @@ struct ksm_candidate {
  * @skipped: of these, not read
  * @unpaid: skipped pages, and pieces without a page to scan, that the budget
  *	has yet to be charged for
+ * @tracked: items that are in use since, and have yet to be counted
  * @nr: length of @cand
  * @nr_gone: length of @gone
  * @cand: pages of the piece that ask for something
@@ -73,6 +75,7 @@ struct ksm_scan {
 	unsigned long visited;
 	unsigned long skipped;
 	unsigned long unpaid;
+	unsigned long tracked;
 	unsigned int nr;
 	unsigned int nr_gone;
 	struct ksm_candidate cand[KSM_SCAN_BATCH];

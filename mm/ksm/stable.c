@@ -252,11 +252,8 @@ static bool consider(struct ksm_stable_node *node, bool with_full,
 {
 	struct folio *folio;
 
-	if (node_is_full(node)) {
-		hits->full = true;
-		if (!with_full)
-			return false;
-	}
+	if (node_is_full(node) && !with_full)
+		return false;
 	folio = ksm_node_get_folio(node);
 	if (folio == ERR_PTR(-ESTALE)) {
 		ksm_node_prune(node, root, dropped);
@@ -264,10 +261,12 @@ static bool consider(struct ksm_stable_node *node, bool with_full,
 	}
 	if (IS_ERR(folio))
 		return false;
-	if (folio_test_hwpoison(folio))
+	if (folio_test_hwpoison(folio)) {
 		folio_put(folio);
-	else
-		hits->folio[hits->nr++] = folio;
+		return false;
+	}
+	hits->room[hits->nr] = !node_is_full(node);
+	hits->folio[hits->nr++] = folio;
 	return false;
 }
 
@@ -304,9 +303,11 @@ static void consider_chain(struct ksm_stable_node *chain, bool with_full,
 
 	chain_prune(chain, root, dropped);
 	list_for_each_entry_safe(dup, next, &chain->dups, dup) {
+		/* Those with room come first. */
+		if (node_is_full(dup) && !with_full)
+			break;
 		consider(dup, with_full, root, hits, dropped);
-		if (hits->nr > had || hits->full ||
-		    ++visited == KSM_SAME_KEY_MAX)
+		if (hits->nr > had || ++visited == KSM_SAME_KEY_MAX)
 			break;
 	}
 	ksm_chain_settle(chain, root);
@@ -334,12 +335,15 @@ void ksm_stable_find(u64 key, u16 scope, bool with_full,
 	HLIST_HEAD(dropped);
 
 	hits->nr = 0;
-	hits->full = false;
-	/* Most keys are in no tree; an outdated answer is as good. */
-	if (!READ_ONCE(root->rb_node))
+	/*
+	 * Most keys are in no tree, and to who wants a page to share an
+	 * outdated answer is as good.
+	 */
+	if (!with_full && !READ_ONCE(root->rb_node))
 		return;
 
 	spin_lock(&shard->lock);
+	hits->inserts = shard->inserts;
 	for (rb = rb_find_first(&key, root, key_order);
 	     rb && visited < KSM_SAME_KEY_MAX; rb = next, visited++) {
 		next = rb_next_match(&key, rb, key_order);
@@ -526,9 +530,14 @@ again:
  * @folio: the page, locked, anonymous, mapped read-only everywhere
  * @peer: another KSM page with the same content, locked; or NULL
  * @spare: memory for a chain if there is a @peer; set to NULL when used
+ * @inserts: ksm_stable_hits.inserts of the look-up that found nothing better
+ *
+ * Return: whether the page was inserted; if not, something else was since that
+ *	look-up, and it has to be repeated.
  */
-void ksm_stable_insert(struct ksm_stable_node *node, struct folio *folio,
-		       struct folio *peer, struct ksm_stable_node **spare)
+bool ksm_stable_insert(struct ksm_stable_node *node, struct folio *folio,
+		       struct folio *peer, struct ksm_stable_node **spare,
+		       unsigned int inserts)
 {
 	struct ksm_shard *shard = ksm_shard_of(node->key);
 	struct ksm_stable_node *other = peer ? ksm_folio_node(peer) : NULL;
@@ -539,9 +548,14 @@ void ksm_stable_insert(struct ksm_stable_node *node, struct folio *folio,
 	INIT_HLIST_HEAD(&node->items);
 	node->kpfn = folio_pfn(folio);
 	node->kind = KSM_NODE_PAGE;
-	WRITE_ONCE(folio->mapping, ksm_node_mapping(node));
 
 	spin_lock(&shard->lock);
+	if (shard->inserts != inserts) {
+		spin_unlock(&shard->lock);
+		return false;
+	}
+	shard->inserts++;
+	WRITE_ONCE(folio->mapping, ksm_node_mapping(node));
 	/* It may have moved to another scope between look-up and lock. */
 	if (other && (other->key != node->key || other->scope != node->scope))
 		other = NULL;
@@ -554,6 +568,7 @@ void ksm_stable_insert(struct ksm_stable_node *node, struct folio *folio,
 	else
 		rb_add(&node->rb, &shard->stable, node_less);
 	spin_unlock(&shard->lock);
+	return true;
 }
 
 /**
@@ -591,6 +606,7 @@ void ksm_stable_rehome(struct folio *folio)
 	/* Who finds the node through an item now has to wait for the folio. */
 	shard = ksm_shard_of(key);
 	spin_lock(&shard->lock);
+	shard->inserts++;
 	rb_add(&node->rb, &shard->stable, node_less);
 	spin_unlock(&shard->lock);
 }

@@ -33,6 +33,28 @@ static void fingerprint_bytes(struct kunit *test)
 	__free_page(page);
 }
 
+/* As fingerprint_bytes(), for the comparison. */
+static void pages_equal_bytes(struct kunit *test)
+{
+	struct page *a = test_page(test), *b = test_page(test);
+	u8 *content = page_address(b);
+	unsigned int at;
+
+	KUNIT_EXPECT_TRUE(test, ksm_pages_equal(a, b));
+	for (at = 0; at < PAGE_SIZE; at++) {
+		content[at] = 0x80 >> at % 8;
+		if (ksm_pages_equal(a, b) || ksm_pages_equal(b, a))
+			KUNIT_FAIL(test, "byte %u was not compared", at);
+		content[at] = 0;
+	}
+	memset(page_address(a), 0x5a, PAGE_SIZE);
+	KUNIT_EXPECT_FALSE(test, ksm_pages_equal(a, b));
+	copy_highpage(b, a);
+	KUNIT_EXPECT_TRUE(test, ksm_pages_equal(a, b));
+	__free_page(b);
+	__free_page(a);
+}
+
 static void fingerprint_scopes(struct kunit *test)
 {
 	u64 some = 0x123456789abcdef0ULL;
@@ -58,21 +80,23 @@ static void fingerprint_reread(struct kunit *test)
 	unsigned int visit, unread = 0, longest = 0, reads = 0;
 
 	KUNIT_ASSERT_NOT_NULL(test, chunk);
-	ksm_note_frame(chunk, 2, page);
+	ksm_note_frame(chunk, 2, page_to_pfn(page));
 	for (visit = 0; visit < 1600; visit++) {
-		if (ksm_page_unread(chunk, 2, page, false)) {
+		if (ksm_page_unread(chunk, 2, page_to_pfn(page), false)) {
 			longest = max(longest, ++unread);
 		} else {
 			unread = 0;
 			reads++;
 		}
 	}
-	KUNIT_EXPECT_EQ(test, longest, REREAD_VISITS - 1);
-	KUNIT_EXPECT_EQ(test, reads, 1600 / REREAD_VISITS);
-	KUNIT_EXPECT_FALSE(test, ksm_page_unread(chunk, 2, page, true));
-	KUNIT_EXPECT_TRUE(test, ksm_page_unread(chunk, 2, page, false));
-	if (frame_tag(page) != frame_tag(other))
-		KUNIT_EXPECT_FALSE(test, ksm_page_unread(chunk, 2, other,
+	KUNIT_EXPECT_EQ(test, longest, KSM_REREAD_VISITS - 1);
+	KUNIT_EXPECT_EQ(test, reads, 1600 / KSM_REREAD_VISITS);
+	KUNIT_EXPECT_FALSE(test, ksm_page_unread(chunk, 2, page_to_pfn(page), true));
+	KUNIT_EXPECT_TRUE(test, ksm_page_unread(chunk, 2, page_to_pfn(page), false));
+	if (ksm_frame_tag(page_to_pfn(page)) !=
+	    ksm_frame_tag(page_to_pfn(other)))
+		KUNIT_EXPECT_FALSE(test, ksm_page_unread(chunk, 2,
+							 page_to_pfn(other),
 							 false));
 	__free_page(other);
 	__free_page(page);
@@ -80,6 +104,7 @@ static void fingerprint_reread(struct kunit *test)
 
 static struct kunit_case fingerprint_cases[] = {
 	KUNIT_CASE(fingerprint_bytes),
+	KUNIT_CASE(pages_equal_bytes),
 	KUNIT_CASE(fingerprint_scopes),
 	KUNIT_CASE(fingerprint_reread),
 	{}

@@ -54,6 +54,7 @@ static inline struct ksm_rmap_item *test_item(struct kunit *test,
 	KUNIT_ASSERT_NOT_NULL(test, chunk);
 	item = &chunk->item[(addr - chunk->start) >> PAGE_SHIFT];
 	ksm_item_track(item);
+	ksm_count_tracked(slot->slot.mm, 1);
 	ksm_item_set_key(item, key);
 	return item;
 }

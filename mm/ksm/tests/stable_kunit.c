@@ -58,6 +58,7 @@ static struct folio *add_page(struct kunit *test, struct stable_test *st,
 {
 	struct ksm_stable_node *node = ksm_stable_alloc(), *spare;
 	struct folio *folio = folio_alloc(GFP_KERNEL, 0);
+	struct ksm_shard *shard = ksm_shard_of(key);
 
 	spare = ksm_stable_alloc();
 	KUNIT_ASSERT_NOT_NULL(test, node);
@@ -69,7 +70,15 @@ static struct folio *add_page(struct kunit *test, struct stable_test *st,
 	folio->mapping = (void *)&st->anon_vma + PAGE_MAPPING_ANON;
 	if (peer)
 		folio_lock(peer);
-	ksm_stable_insert(node, folio, peer, &spare);
+	/* As if something had been inserted since the look-up... */
+	KUNIT_EXPECT_FALSE(test, ksm_stable_insert(node, folio, peer, &spare,
+						   shard->inserts - 1));
+	KUNIT_EXPECT_TRUE(test, folio_test_anon(folio) &&
+				!folio_test_ksm(folio));
+	/* ...and as if not. */
+	KUNIT_EXPECT_TRUE(test, ksm_stable_insert(node, folio, peer, &spare,
+						  shard->inserts));
+	KUNIT_EXPECT_TRUE(test, folio_test_ksm(folio));
 	if (peer)
 		folio_unlock(peer);
 	folio_unlock(folio);
