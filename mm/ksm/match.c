@@ -347,6 +347,16 @@ static void read_huge(struct ksm_scan *scan)
 	}
 }
 
+/* Nothing but the candidates' references is taken across this. */
+static void let_others(struct ksm_scan *scan)
+{
+	if (mmap_lock_is_contended(ksm_scan_mm(scan)) || need_resched()) {
+		ksm_scan_unlock(scan);
+		cond_resched();
+		ksm_scan_lock(scan);
+	}
+}
+
 static void settle_candidates(struct ksm_scan *scan)
 {
 	struct ksm_candidate *cand, *end = scan->cand + scan->nr;
@@ -360,6 +370,7 @@ static void settle_candidates(struct ksm_scan *scan)
 			settle_private(scan, cand);
 		if (cand->held)
 			put_page(cand->page);
+		let_others(scan);
 	}
 }
 

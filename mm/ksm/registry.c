@@ -17,6 +17,7 @@
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/swap.h>
+#include <linux/timer.h>
 #include <trace/events/ksm.h>
 
 #include "ksm.h"
@@ -35,6 +36,20 @@ static struct list_head *cursor = &slots;	/* &slots: between full scans */
 static unsigned int windows_out;
 static bool scan_under_way;
 static unsigned long full_scans;
+
+/*
+ * ksmd is told of an exit a little later, when there may have been more: the
+ * processes that exit are not to share their CPU with it.
+ */
+#define REAP_DELAY	(HZ / 20)
+
+static void reap_now(struct timer_list *unused)
+{
+	WRITE_ONCE(reap_wanted, true);
+	wake_up_interruptible(&ksm_wait);
+}
+
+static DEFINE_TIMER(reap_timer, reap_now);
 
 static struct ksm_mm_slot *slot_of(struct list_head *link)
 {
@@ -131,10 +146,8 @@ void __ksm_exit(struct mm_struct *mm)
 		slot = mm_slot_entry(link, struct ksm_mm_slot, slot);
 		slot_unlist(slot);
 		untouched = !slot->users && xa_empty(&slot->chunks);
-		if (!untouched) {
+		if (!untouched)
 			list_add_tail(&link->mm_node, &gone_slots);
-			WRITE_ONCE(reap_wanted, true);
-		}
 	}
 	spin_unlock(&registry_lock);
 
@@ -150,7 +163,8 @@ void __ksm_exit(struct mm_struct *mm)
 			mmap_write_lock(mm);
 			mmap_write_unlock(mm);
 		}
-		wake_up_interruptible(&ksm_wait);
+		if (!timer_pending(&reap_timer))
+			mod_timer(&reap_timer, jiffies + REAP_DELAY);
 	}
 	clear_bit(MMF_VM_MERGE_ANY, &mm->flags);
 	clear_bit(MMF_VM_MERGEABLE, &mm->flags);
@@ -187,9 +201,6 @@ void ksm_reap(bool all)
 	struct ksm_mm_slot *slot, *next;
 	LIST_HEAD(mine);
 	LIST_HEAD(done);
-
-	if (!ksm_reap_held())
-		return;
 
 	/* Without windows and off the list, nobody gets to the slot any more. */
 	spin_lock(&registry_lock);
@@ -445,7 +456,8 @@ bool ksm_window_put(struct ksm_window *window)
 		scan_completed();
 		completed = true;
 	}
-	wake |= completed;
+	/* Others may wait for this, see ksm_window_available(). */
+	wake |= cursor == &slots && !windows_out;
 	spin_unlock(&registry_lock);
 
 	window->slot = NULL;
@@ -526,11 +538,16 @@ unsigned long ksm_full_scans(void)
 /**
  * ksm_reset_full_scans - count full scans from zero, as after run=2
  *
+ * The one under way is not completed any more: the next one begins at the
+ * first mm, once all windows are back.
+ *
  * Context: ksm_gate held exclusively.
  */
 void ksm_reset_full_scans(void)
 {
 	spin_lock(&registry_lock);
+	cursor = &slots;
+	scan_under_way = false;
 	WRITE_ONCE(full_scans, 0);
 	spin_unlock(&registry_lock);
 }

@@ -9,6 +9,7 @@
  */
 #include <linux/freezer.h>
 #include <linux/init.h>
+#include <linux/jiffies.h>
 #include <linux/kthread.h>
 #include <linux/sched.h>
 #include <linux/sched/cputime.h>
@@ -71,6 +72,18 @@ static unsigned long budget_of(struct worker *worker)
 	return pages / threads + (worker->number < pages % threads);
 }
 
+/* It goes through all of the trees, and nobody waits for it. */
+static void sweep(void)
+{
+	static unsigned long last = INITIAL_JIFFIES - HELD_RETRY;
+
+	if (!ksm_stable_unswept() ||
+	    time_before(jiffies, READ_ONCE(last) + HELD_RETRY))
+		return;
+	WRITE_ONCE(last, jiffies);
+	ksm_stable_sweep();
+}
+
 static enum outcome scan_windows(struct worker *worker)
 {
 	struct ksm_window *window = &worker->window;
@@ -85,7 +98,7 @@ static enum outcome scan_windows(struct worker *worker)
 		if (!ksm_scan_window(worker->scan, window, &worker->budget))
 			continue;
 		if (ksm_window_put(window)) {
-			ksm_stable_sweep();
+			sweep();
 			break;
 		}
 	}
@@ -124,7 +137,7 @@ static bool reap_pending(struct worker *worker)
 
 static void reap(struct worker *worker)
 {
-	if (!holds_exited(worker) && !ksm_reap_held() && !ksm_stable_unswept())
+	if (!reap_pending(worker) && !ksm_reap_held() && !ksm_stable_unswept())
 		return;
 
 	down_read(&ksm_gate);
@@ -132,7 +145,7 @@ static void reap(struct worker *worker)
 		ksm_window_put(&worker->window);
 	if (!worker->number) {
 		ksm_reap(false);
-		ksm_stable_sweep();
+		sweep();
 	}
 	up_read(&ksm_gate);
 }
