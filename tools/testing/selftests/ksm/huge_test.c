@@ -3,7 +3,6 @@
 
 #include "ksm_fixture.h"
 
-#define PAGE(mem, i) ((mem) + (i) * PAGE_BYTES)
 #define HUGE_PAGES 512
 #define HUGE_BYTES (HUGE_PAGES * PAGE_BYTES)
 

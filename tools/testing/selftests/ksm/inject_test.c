@@ -6,7 +6,6 @@
 #include <dirent.h>
 #include <fcntl.h>
 
-#define PAGE(mem, i) ((mem) + (i) * PAGE_BYTES)
 #define N 64
 #define DEBUGFS "/sys/kernel/debug/"
 

@@ -370,6 +370,25 @@ size_t mem_bad(const char *mem, size_t pages, uint64_t seed, uint64_t step)
 	return bad;
 }
 
+char *mem_merged(size_t pages, uint64_t seed, uint64_t step)
+{
+	char *mem = mem_map(pages);
+
+	if (!mem)
+		return NULL;
+	mem_fill(mem, pages / 2, seed, step);
+	mem_fill(PAGE(mem, pages / 2), pages / 2, seed, step);
+	if (madvise(mem, pages * PAGE_BYTES, MADV_MERGEABLE) || ksm_settle())
+		return NULL;
+	return mem;
+}
+
+size_t mem_merged_bad(const char *mem, size_t pages, uint64_t seed, uint64_t step)
+{
+	return mem_bad(mem, pages / 2, seed, step) +
+	       mem_bad(PAGE(mem, pages / 2), pages / 2, seed, step);
+}
+
 static uint64_t read_word(const char *path, uint64_t index)
 {
 	uint64_t word = 0;

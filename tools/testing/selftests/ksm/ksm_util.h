@@ -12,6 +12,7 @@
 #include <sys/types.h>
 
 #define PAGE_BYTES 4096UL
+#define PAGE(mem, i) ((mem) + (i) * PAGE_BYTES)
 
 /* include/uapi/linux/kernel-page-flags.h */
 #define KPAGE_HWPOISON (1ULL << 19)
@@ -78,6 +79,9 @@ void page_fill(void *page, uint64_t seed);
 long page_diff(const void *page, uint64_t seed);
 void mem_fill(char *mem, size_t pages, uint64_t seed, uint64_t step);
 size_t mem_bad(const char *mem, size_t pages, uint64_t seed, uint64_t step);
+/* Two halves with the same pattern, merged by now; NULL if that failed. */
+char *mem_merged(size_t pages, uint64_t seed, uint64_t step);
+size_t mem_merged_bad(const char *mem, size_t pages, uint64_t seed, uint64_t step);
 
 /* Physical pages. A pid of 0 is the caller. */
 uint64_t pagemap_entry(pid_t pid, const void *addr);

@@ -6,8 +6,6 @@
 #include <fcntl.h>
 #include <sys/uio.h>
 
-#define PAGE(mem, i) ((mem) + (i) * PAGE_BYTES)
-
 KSM_TEST(identical_pages_share_one)
 {
 	const size_t n = 8;

@@ -8,55 +8,16 @@
 
 #include <sys/syscall.h>
 
+#include "ksm_env.h"
+
 #ifndef MADV_HWPOISON
 #define MADV_HWPOISON 100
 #endif
 #ifndef MADV_SOFT_OFFLINE
 #define MADV_SOFT_OFFLINE 101
 #endif
-#define POLICY_BIND 2
-#define MOVE_ALL (1 << 2)
 
-#define PAGE(mem, i) ((mem) + (i) * PAGE_BYTES)
 #define N 32
-
-static int two_nodes(void)
-{
-	return !access("/sys/devices/system/node/node1/meminfo", F_OK);
-}
-
-static int bind_to_node(char *mem, size_t pages, int node)
-{
-	unsigned long mask = 1UL << node;
-
-	return syscall(SYS_mbind, mem, pages * PAGE_BYTES, POLICY_BIND, &mask, 64UL, 0);
-}
-
-static int node_of(const char *addr)
-{
-	void *page = (void *)addr;
-	int status = -1;
-
-	if (syscall(SYS_move_pages, 0, 1UL, &page, NULL, &status, 0))
-		return -errno;
-	return status;
-}
-
-/* Pages of the process that are on the node after the attempt to move all. */
-static size_t move_to_node(pid_t pid, char *mem, size_t pages, int node)
-{
-	size_t moved = 0;
-	size_t i;
-
-	for (i = 0; i < pages; i++) {
-		void *page = PAGE(mem, i);
-		int status = -1;
-
-		if (syscall(SYS_move_pages, pid, 1UL, &page, &node, &status, MOVE_ALL) >= 0)
-			moved += status == node;
-	}
-	return moved;
-}
 
 static int migrate_process(pid_t pid, int from, int to)
 {

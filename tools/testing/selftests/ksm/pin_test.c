@@ -4,11 +4,9 @@
 #include "ksm_fixture.h"
 
 #include <fcntl.h>
-#include <linux/io_uring.h>
-#include <sys/syscall.h>
 #include <sys/uio.h>
 
-#define PAGE(mem, i) ((mem) + (i) * PAGE_BYTES)
+#include "ksm_env.h"
 
 /* A page in a pipe by reference has one user more than its mapping. */
 KSM_TEST(page_in_a_pipe)
@@ -33,70 +31,6 @@ KSM_TEST(page_in_a_pipe)
 	ASSERT_COUNTERS(1, 2, 0);
 	EXPECT_EQ(3, mem_count_ksm(0, mem, 3));
 	EXPECT_EQ(0, mem_bad(mem, 3, 10, 0));
-}
-
-struct ring {
-	int fd;
-	struct io_uring_params params;
-	char *sq;
-	struct io_uring_sqe *sqes;
-};
-
-static int ring_open(struct ring *r)
-{
-	size_t bytes;
-
-	memset(r, 0, sizeof(*r));
-	r->fd = syscall(SYS_io_uring_setup, 4, &r->params);
-	if (r->fd < 0)
-		return -errno;
-	bytes = r->params.sq_off.array + r->params.sq_entries * sizeof(uint32_t);
-	if (bytes < r->params.cq_off.cqes + r->params.cq_entries * sizeof(struct io_uring_cqe))
-		bytes = r->params.cq_off.cqes +
-			r->params.cq_entries * sizeof(struct io_uring_cqe);
-	r->sq = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, r->fd, IORING_OFF_SQ_RING);
-	r->sqes = mmap(NULL, r->params.sq_entries * sizeof(*r->sqes), PROT_READ | PROT_WRITE,
-		       MAP_SHARED, r->fd, IORING_OFF_SQES);
-	return r->sq == MAP_FAILED || (void *)r->sqes == MAP_FAILED ? -ENOMEM : 0;
-}
-
-/* Reads from a file into the registered buffer, through its pins. */
-static int ring_read_fixed(struct ring *r, int from, char *to, size_t bytes)
-{
-	uint32_t *tail = (uint32_t *)(r->sq + r->params.sq_off.tail);
-	uint32_t *array = (uint32_t *)(r->sq + r->params.sq_off.array);
-	uint32_t *cq_head = (uint32_t *)(r->sq + r->params.cq_off.head);
-	uint32_t slot = *tail & (r->params.sq_entries - 1);
-	struct io_uring_cqe *cqe;
-	int res;
-
-	memset(&r->sqes[slot], 0, sizeof(r->sqes[slot]));
-	r->sqes[slot].opcode = IORING_OP_READ_FIXED;
-	r->sqes[slot].fd = from;
-	r->sqes[slot].addr = (uintptr_t)to;
-	r->sqes[slot].len = bytes;
-	array[slot] = slot;
-	__atomic_store_n(tail, *tail + 1, __ATOMIC_RELEASE);
-	if (syscall(SYS_io_uring_enter, r->fd, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0) != 1)
-		return -errno;
-	cqe = (void *)(r->sq + r->params.cq_off.cqes);
-	res = cqe[*cq_head & (r->params.cq_entries - 1)].res;
-	__atomic_store_n(cq_head, *cq_head + 1, __ATOMIC_RELEASE);
-	return res;
-}
-
-static int ring_register(struct ring *r, char *mem, size_t bytes)
-{
-	struct iovec iov = { mem, bytes };
-
-	return syscall(SYS_io_uring_register, r->fd, IORING_REGISTER_BUFFERS, &iov, 1) ?
-		-errno : 0;
-}
-
-static int ring_unregister(struct ring *r)
-{
-	return syscall(SYS_io_uring_register, r->fd, IORING_UNREGISTER_BUFFERS, NULL, 0) ?
-		-errno : 0;
 }
 
 /* A file with a page of the pattern. */

@@ -3,7 +3,6 @@
 
 #include "ksm_fixture.h"
 
-#define PAGE(mem, i) ((mem) + (i) * PAGE_BYTES)
 #define N 16
 
 static int merged_peer(struct peer *p, uint64_t seed, uint64_t step)

@@ -3,8 +3,6 @@
 
 #include "ksm_fixture.h"
 
-#define PAGE(mem, i) ((mem) + (i) * PAGE_BYTES)
-
 /* The most mappings any of these pages has, and how many pages there are. */
 static long most_mappings(const char *mem, size_t pages, size_t *distinct)
 {

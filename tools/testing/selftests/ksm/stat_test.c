@@ -3,7 +3,6 @@
 
 #include "ksm_fixture.h"
 
-#define PAGE(mem, i) ((mem) + (i) * PAGE_BYTES)
 #define N 64
 
 static long own_stat(pid_t pid, const char *key)

@@ -14,7 +14,6 @@
 #define MADV_PAGEOUT 21
 #endif
 
-#define PAGE(mem, i) ((mem) + (i) * PAGE_BYTES)
 #define WRITERS 4
 #define N 96
 

@@ -3,87 +3,15 @@
 
 #include "ksm_fixture.h"
 
-#include <sys/mount.h>
-#include <sys/stat.h>
 #include <sys/swap.h>
-#include <fcntl.h>
+
+#include "ksm_env.h"
 
 #ifndef MADV_PAGEOUT
 #define MADV_PAGEOUT 21
 #endif
 
-#define PAGE(mem, i) ((mem) + (i) * PAGE_BYTES)
 #define N 256
-#define SWAP_BYTES (256UL << 20)
-#define CGROUPS "/tmp/ksm-swap-test-cgroups"
-#define CGROUP CGROUPS "/test"
-
-/* The header that mkswap(8) writes, as far as the kernel asks for it. */
-static int write_swap_header(const char *dev)
-{
-	static char page[PAGE_BYTES];
-	uint32_t *info = (uint32_t *)(page + 1024);
-	int fd = open(dev, O_WRONLY);
-	int err = 0;
-
-	if (fd < 0)
-		return -errno;
-	info[0] = 1;
-	info[1] = SWAP_BYTES / PAGE_BYTES - 1;
-	memcpy(page + PAGE_BYTES - 10, "SWAPSPACE2", 10);
-	if (write(fd, page, PAGE_BYTES) != PAGE_BYTES || fsync(fd))
-		err = -EIO;
-	close(fd);
-	return err;
-}
-
-static int swap_start(void)
-{
-	int err;
-
-	if (access("/dev/zram0", F_OK))
-		return -ENODEV;
-	swapoff("/dev/zram0");
-	file_write("/sys/block/zram0/reset", "1");
-	err = file_write("/sys/block/zram0/disksize", "268435456");
-	if (!err)
-		err = write_swap_header("/dev/zram0");
-	if (!err && swapon("/dev/zram0", 0))
-		err = -errno;
-	return err;
-}
-
-static int swap_stop(void)
-{
-	if (swapoff("/dev/zram0"))
-		return -errno;
-	return file_write("/sys/block/zram0/reset", "1");
-}
-
-/* A memory cgroup (v2) of the test's own, with the caller in it. */
-static int cgroup_start(void)
-{
-	char pid[32];
-	int err;
-
-	mkdir(CGROUPS, 0700);
-	if (mount("none", CGROUPS, "cgroup2", 0, NULL) && errno != EBUSY)
-		return -errno;
-	err = file_write(CGROUPS "/cgroup.subtree_control", "+memory");
-	if (err)
-		return err;
-	if (mkdir(CGROUP, 0700) && errno != EEXIST)
-		return -errno;
-	snprintf(pid, sizeof(pid), "%d", getpid());
-	err = file_write(CGROUP "/cgroup.procs", pid);
-	return err ? err : file_write(CGROUP "/memory.max", "max");
-}
-
-static void cgroup_stop(void)
-{
-	umount2(CGROUPS, MNT_DETACH);
-	rmdir(CGROUPS);
-}
 
 FIXTURE(swap) {
 	struct ksm_knobs saved;
@@ -100,6 +28,8 @@ FIXTURE_SETUP(swap)
 	if (err)
 		SKIP(return, "no swap on zram: %s", strerror(-err));
 	err = cgroup_start();
+	if (!err)
+		err = cgroup_enter(0);
 	if (err)
 		SKIP(return, "no memory cgroup: %s", strerror(-err));
 	ksm_knobs_save(&self->saved);
@@ -143,57 +73,40 @@ static size_t push_out(pid_t pid, const char *mem, size_t pages)
 	return out;
 }
 
-static char *merged(size_t pages, uint64_t seed)
-{
-	char *mem = mem_map(pages);
-
-	mem_fill(mem, pages / 2, seed, 1);
-	mem_fill(PAGE(mem, pages / 2), pages / 2, seed, 1);
-	if (madvise(mem, pages * PAGE_BYTES, MADV_MERGEABLE) || ksm_settle())
-		return NULL;
-	return mem;
-}
-
-static size_t merged_bad(const char *mem, size_t pages, uint64_t seed)
-{
-	return mem_bad(mem, pages / 2, seed, 1) +
-	       mem_bad(PAGE(mem, pages / 2), pages / 2, seed, 1);
-}
-
 SWAP_TEST(out_and_in)
 {
-	char *mem = merged(N, 1000);
+	char *mem = mem_merged(N, 1000, 1);
 
 	ASSERT_NE(NULL, mem);
 	ASSERT_COUNTERS(N / 2, N / 2, 0);
 	ASSERT_LT(N / 2, push_out(0, mem, N));
-	EXPECT_EQ(0, merged_bad(mem, N, 1000));
+	EXPECT_EQ(0, mem_merged_bad(mem, N, 1000, 1));
 	EXPECT_EQ(0, mem_count_swapped(0, mem, N));
 	/* Found again and merged again. */
 	ASSERT_EQ(0, ksm_settle());
 	ASSERT_COUNTERS(N / 2, N / 2, 0);
 	EXPECT_EQ(N, mem_count_ksm(0, mem, N));
-	EXPECT_EQ(0, merged_bad(mem, N, 1000));
+	EXPECT_EQ(0, mem_merged_bad(mem, N, 1000, 1));
 }
 
 /* Scans go on while the pages are out. */
 SWAP_TEST(scan_while_out)
 {
-	char *mem = merged(N, 2000);
+	char *mem = mem_merged(N, 2000, 1);
 
 	ASSERT_NE(NULL, mem);
 	ASSERT_LT(N / 2, push_out(0, mem, N));
 	ASSERT_EQ(0, ksm_scans(3));
 	EXPECT_LT(N / 2, push_out(0, mem, N));
-	EXPECT_EQ(0, merged_bad(mem, N, 2000));
+	EXPECT_EQ(0, mem_merged_bad(mem, N, 2000, 1));
 	ASSERT_EQ(0, ksm_settle());
 	ASSERT_COUNTERS(N / 2, N / 2, 0);
-	EXPECT_EQ(0, merged_bad(mem, N, 2000));
+	EXPECT_EQ(0, mem_merged_bad(mem, N, 2000, 1));
 }
 
 SWAP_TEST(out_then_write)
 {
-	char *mem = merged(N, 3000);
+	char *mem = mem_merged(N, 3000, 1);
 
 	ASSERT_NE(NULL, mem);
 	ASSERT_LT(N / 2, push_out(0, mem, N));
@@ -235,12 +148,12 @@ SWAP_TEST(out_and_fork)
 /* Unmerged while out: what comes back must not be a KSM page. */
 SWAP_TEST(unmerge_while_out)
 {
-	char *mem = merged(N, 5000);
+	char *mem = mem_merged(N, 5000, 1);
 
 	ASSERT_NE(NULL, mem);
 	ASSERT_LT(N / 2, push_out(0, mem, N));
 	ASSERT_EQ(0, madvise(mem, N * PAGE_BYTES, MADV_UNMERGEABLE));
-	EXPECT_EQ(0, merged_bad(mem, N, 5000));
+	EXPECT_EQ(0, mem_merged_bad(mem, N, 5000, 1));
 	EXPECT_EQ(0, mem_count_swapped(0, mem, N));
 	mem_fill(mem, N, 99000, 1);
 	EXPECT_EQ(0, mem_bad(mem, N, 99000, 1));
@@ -248,21 +161,21 @@ SWAP_TEST(unmerge_while_out)
 
 SWAP_TEST(unmerge_all_while_out)
 {
-	char *mem = merged(N, 6000);
+	char *mem = mem_merged(N, 6000, 1);
 
 	ASSERT_NE(NULL, mem);
 	ASSERT_LT(N / 2, push_out(0, mem, N));
 	ASSERT_EQ(0, ksm_set("run", 2));
 	ASSERT_COUNTERS(0, 0, 0);
-	EXPECT_EQ(0, merged_bad(mem, N, 6000));
+	EXPECT_EQ(0, mem_merged_bad(mem, N, 6000, 1));
 	ASSERT_EQ(0, ksm_settle());
 	ASSERT_COUNTERS(N / 2, N / 2, 0);
-	EXPECT_EQ(0, merged_bad(mem, N, 6000));
+	EXPECT_EQ(0, mem_merged_bad(mem, N, 6000, 1));
 }
 
 SWAP_TEST(swapoff_brings_back)
 {
-	char *mem = merged(N, 7000);
+	char *mem = mem_merged(N, 7000, 1);
 
 	ASSERT_NE(NULL, mem);
 	ASSERT_LT(N / 2, push_out(0, mem, N));
@@ -270,7 +183,7 @@ SWAP_TEST(swapoff_brings_back)
 	ASSERT_EQ(0, swapoff("/dev/zram0"));
 	ASSERT_EQ(0, ksm_set("run", 0));
 	EXPECT_EQ(0, mem_count_swapped(0, mem, N));
-	EXPECT_EQ(0, merged_bad(mem, N, 7000));
+	EXPECT_EQ(0, mem_merged_bad(mem, N, 7000, 1));
 	ASSERT_EQ(0, ksm_settle());
 	ASSERT_COUNTERS(N / 2, N / 2, 0);
 	ASSERT_EQ(0, swapon("/dev/zram0", 0));
@@ -279,11 +192,11 @@ SWAP_TEST(swapoff_brings_back)
 /* An advice to page out does no harm to pages that others map as well. */
 SWAP_TEST(madvise_pageout)
 {
-	char *mem = merged(N, 8000);
+	char *mem = mem_merged(N, 8000, 1);
 
 	ASSERT_NE(NULL, mem);
 	ASSERT_EQ(0, madvise(mem, N * PAGE_BYTES, MADV_PAGEOUT));
-	EXPECT_EQ(0, merged_bad(mem, N, 8000));
+	EXPECT_EQ(0, mem_merged_bad(mem, N, 8000, 1));
 	/* A shared page with one mapping left may go. */
 	munmap(PAGE(mem, N / 2), N / 2 * PAGE_BYTES);
 	ASSERT_EQ(0, madvise(mem, N / 2 * PAGE_BYTES, MADV_PAGEOUT));

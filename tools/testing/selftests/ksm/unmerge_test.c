@@ -3,7 +3,6 @@
 
 #include "ksm_fixture.h"
 
-#define PAGE(mem, i) ((mem) + (i) * PAGE_BYTES)
 #define N 32
 
 /* Half of the pages are of one content, the others in pairs. */

@@ -9,23 +9,11 @@
 #define MADV_FREE 8
 #endif
 
-#define PAGE(mem, i) ((mem) + (i) * PAGE_BYTES)
 #define N 32
-
-/* N pages of one content, merged. */
-static char *merged(uint64_t seed)
-{
-	char *mem = mem_map(N);
-
-	mem_fill(mem, N, seed, 0);
-	if (madvise(mem, N * PAGE_BYTES, MADV_MERGEABLE) || ksm_settle())
-		return NULL;
-	return mem;
-}
 
 KSM_TEST(mremap_moves_them)
 {
-	char *mem = merged(10);
+	char *mem = mem_merged(N, 10, 0);
 	uint64_t pfn;
 	char *to;
 
@@ -49,7 +37,7 @@ KSM_TEST(mremap_moves_them)
 
 KSM_TEST(mremap_part_shrink_and_grow)
 {
-	char *mem = merged(20);
+	char *mem = mem_merged(N, 20, 0);
 	char *to;
 
 	ASSERT_NE(NULL, mem);
@@ -75,7 +63,7 @@ KSM_TEST(mremap_part_shrink_and_grow)
 
 KSM_TEST(mremap_leaves_an_empty_mapping)
 {
-	char *mem = merged(30);
+	char *mem = mem_merged(N, 30, 0);
 	char *to;
 
 	ASSERT_NE(NULL, mem);
@@ -90,7 +78,7 @@ KSM_TEST(mremap_leaves_an_empty_mapping)
 
 KSM_TEST(mprotect_in_pieces)
 {
-	char *mem = merged(40);
+	char *mem = mem_merged(N, 40, 0);
 	size_t i;
 
 	ASSERT_NE(NULL, mem);
@@ -110,7 +98,7 @@ KSM_TEST(mprotect_in_pieces)
 
 KSM_TEST(munmap_in_pieces)
 {
-	char *mem = merged(50);
+	char *mem = mem_merged(N, 50, 0);
 
 	ASSERT_NE(NULL, mem);
 	ASSERT_EQ(0, munmap(PAGE(mem, 4), 4 * PAGE_BYTES));
@@ -133,7 +121,7 @@ KSM_TEST(munmap_in_pieces)
 
 KSM_TEST(discarded_pages)
 {
-	char *mem = merged(60);
+	char *mem = mem_merged(N, 60, 0);
 	size_t i, gone = 0;
 
 	ASSERT_NE(NULL, mem);
@@ -193,7 +181,7 @@ KSM_TEST(shared_and_huge_mappings_are_ignored)
 		EXPECT_FALSE(vma_has_flag(huge, "mg"));
 	}
 	/* Something mergeable beside, so that there is a scan. */
-	ASSERT_NE(NULL, merged(81));
+	ASSERT_NE(NULL, mem_merged(N, 81, 0));
 	ASSERT_COUNTERS(1, N - 1, 0);
 	EXPECT_EQ(0, mem_count_ksm(0, shared, N));
 	EXPECT_EQ(0, mem_bad(shared, N, 80, 0));

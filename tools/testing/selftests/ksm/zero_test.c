@@ -5,7 +5,6 @@
 
 #include <pthread.h>
 
-#define PAGE(mem, i) ((mem) + (i) * PAGE_BYTES)
 #define N 64
 
 static long own_zero_pages(pid_t pid)

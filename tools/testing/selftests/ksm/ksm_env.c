@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What the KSM selftests need of the machine beside KSM; see ksm_env.h. */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/swap.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "ksm_env.h"
+#include "ksm_util.h"
+
+#define SWAP_BYTES (256UL << 20)
+#define POLICY_BIND 2
+#define MOVE_ALL (1 << 2)
+
+/* The header that mkswap(8) writes, as far as the kernel asks for it. */
+static int write_swap_header(const char *dev)
+{
+	static char page[PAGE_BYTES];
+	uint32_t *info = (uint32_t *)(page + 1024);
+	int fd = open(dev, O_WRONLY);
+	int err = 0;
+
+	if (fd < 0)
+		return -errno;
+	info[0] = 1;
+	info[1] = SWAP_BYTES / PAGE_BYTES - 1;
+	memcpy(page + PAGE_BYTES - 10, "SWAPSPACE2", 10);
+	if (write(fd, page, PAGE_BYTES) != PAGE_BYTES || fsync(fd))
+		err = -EIO;
+	close(fd);
+	return err;
+}
+
+int swap_start(void)
+{
+	int err;
+
+	if (access("/dev/zram0", F_OK))
+		return -ENODEV;
+	swapoff("/dev/zram0");
+	file_write("/sys/block/zram0/reset", "1");
+	err = file_write("/sys/block/zram0/disksize", "268435456");
+	if (!err)
+		err = write_swap_header("/dev/zram0");
+	if (!err && swapon("/dev/zram0", 0))
+		err = -errno;
+	return err;
+}
+
+int swap_stop(void)
+{
+	if (swapoff("/dev/zram0"))
+		return -errno;
+	return file_write("/sys/block/zram0/reset", "1");
+}
+
+/* A memory cgroup (v2) of the test's own. */
+int cgroup_start(void)
+{
+	int err;
+
+	mkdir(CGROUPS, 0700);
+	if (mount("none", CGROUPS, "cgroup2", 0, NULL) && errno != EBUSY)
+		return -errno;
+	err = file_write(CGROUPS "/cgroup.subtree_control", "+memory");
+	if (err)
+		return err;
+	if (mkdir(CGROUP, 0700) && errno != EEXIST)
+		return -errno;
+	return file_write(CGROUP "/memory.max", "max");
+}
+
+int cgroup_enter(pid_t pid)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%d", pid ? pid : getpid());
+	return file_write(CGROUP "/cgroup.procs", text);
+}
+
+void cgroup_stop(void)
+{
+	rmdir(CGROUP);
+	umount2(CGROUPS, MNT_DETACH);
+	rmdir(CGROUPS);
+}
+
+bool two_nodes(void)
+{
+	return !access("/sys/devices/system/node/node1/meminfo", F_OK);
+}
+
+int bind_to_node(char *mem, size_t pages, int node)
+{
+	unsigned long mask = 1UL << node;
+
+	return syscall(SYS_mbind, mem, pages * PAGE_BYTES, POLICY_BIND, &mask, 64UL, 0);
+}
+
+int node_of(const char *addr)
+{
+	void *page = (void *)addr;
+	int status = -1;
+
+	if (syscall(SYS_move_pages, 0, 1UL, &page, NULL, &status, 0))
+		return -errno;
+	return status;
+}
+
+size_t move_to_node(pid_t pid, char *mem, size_t pages, int node)
+{
+	size_t moved = 0;
+	size_t i;
+
+	for (i = 0; i < pages; i++) {
+		void *page = PAGE(mem, i);
+		int status = -1;
+
+		if (syscall(SYS_move_pages, pid, 1UL, &page, &node, &status, MOVE_ALL) >= 0)
+			moved += status == node;
+	}
+	return moved;
+}
+
+int ring_open(struct ring *r)
+{
+	size_t bytes;
+
+	memset(r, 0, sizeof(*r));
+	r->fd = syscall(SYS_io_uring_setup, 4, &r->params);
+	if (r->fd < 0)
+		return -errno;
+	bytes = r->params.sq_off.array + r->params.sq_entries * sizeof(uint32_t);
+	if (bytes < r->params.cq_off.cqes + r->params.cq_entries * sizeof(struct io_uring_cqe))
+		bytes = r->params.cq_off.cqes +
+			r->params.cq_entries * sizeof(struct io_uring_cqe);
+	r->sq = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, r->fd, IORING_OFF_SQ_RING);
+	r->sqes = mmap(NULL, r->params.sq_entries * sizeof(*r->sqes), PROT_READ | PROT_WRITE,
+		       MAP_SHARED, r->fd, IORING_OFF_SQES);
+	return r->sq == MAP_FAILED || (void *)r->sqes == MAP_FAILED ? -ENOMEM : 0;
+}
+
+int ring_read_fixed(struct ring *r, int from, char *to, size_t bytes)
+{
+	uint32_t *tail = (uint32_t *)(r->sq + r->params.sq_off.tail);
+	uint32_t *array = (uint32_t *)(r->sq + r->params.sq_off.array);
+	uint32_t *cq_head = (uint32_t *)(r->sq + r->params.cq_off.head);
+	uint32_t slot = *tail & (r->params.sq_entries - 1);
+	struct io_uring_cqe *cqe;
+	int res;
+
+	memset(&r->sqes[slot], 0, sizeof(r->sqes[slot]));
+	r->sqes[slot].opcode = IORING_OP_READ_FIXED;
+	r->sqes[slot].fd = from;
+	r->sqes[slot].addr = (uintptr_t)to;
+	r->sqes[slot].len = bytes;
+	array[slot] = slot;
+	__atomic_store_n(tail, *tail + 1, __ATOMIC_RELEASE);
+	if (syscall(SYS_io_uring_enter, r->fd, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0) != 1)
+		return -errno;
+	cqe = (void *)(r->sq + r->params.cq_off.cqes);
+	res = cqe[*cq_head & (r->params.cq_entries - 1)].res;
+	__atomic_store_n(cq_head, *cq_head + 1, __ATOMIC_RELEASE);
+	return res;
+}
+
+int ring_register(struct ring *r, char *mem, size_t bytes)
+{
+	struct iovec iov = { mem, bytes };
+
+	return syscall(SYS_io_uring_register, r->fd, IORING_REGISTER_BUFFERS, &iov, 1) ?
+		-errno : 0;
+}
+
+int ring_unregister(struct ring *r)
+{
+	return syscall(SYS_io_uring_register, r->fd, IORING_UNREGISTER_BUFFERS, NULL, 0) ?
+		-errno : 0;
+}
