@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /* What the KSM selftests need of the machine beside KSM; see ksm_env.h. */
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -19,6 +21,33 @@
 #define SWAP_BYTES (256UL << 20)
 #define POLICY_BIND 2
 #define MOVE_ALL (1 << 2)
+
+pid_t pid_of(const char *name)
+{
+	struct dirent *d;
+	pid_t pid = 0;
+	DIR *proc;
+
+	proc = opendir("/proc");
+	while (!pid && proc && (d = readdir(proc))) {
+		char path[300], comm[32] = "";
+		FILE *f;
+
+		snprintf(path, sizeof(path), "/proc/%s/comm", d->d_name);
+		f = fopen(path, "re");
+		if (!f)
+			continue;
+		if (fgets(comm, sizeof(comm), f)) {
+			comm[strcspn(comm, "\n")] = '\0';
+			if (!strcmp(comm, name))
+				pid = atoi(d->d_name);
+		}
+		fclose(f);
+	}
+	if (proc)
+		closedir(proc);
+	return pid;
+}
 
 /* The header that mkswap(8) writes, as far as the kernel asks for it. */
 static int write_swap_header(const char *dev)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * What the KSM selftests need of the machine beside KSM: swap, a memory
- * cgroup, NUMA nodes, an io_uring. Each test takes what it needs, and gives it
+ * cgroup, NUMA nodes, an io_uring, a kernel thread. Each test takes what it needs, and gives it
  * back.
  */
 #ifndef KSM_SELFTEST_ENV_H
@@ -16,6 +16,9 @@
 /* Where the test's memory cgroup (v2) is while there is one. */
 #define CGROUPS "/tmp/ksm-test-cgroups"
 #define CGROUP CGROUPS "/test"
+
+/* The first process with this name, such as a kernel thread; 0 if none has. */
+pid_t pid_of(const char *name);
 
 /* Each returns 0 or -errno. */
 int swap_start(void);

@@ -37,38 +37,56 @@
 	ASSERT_EQ(want_unshared, now_.unshared); \
 } while (0)
 
+/* What every fixture here has, and how each is set up: in its own function. */
+#define KSM_FIXTURE_STATE \
+	struct ksm_knobs saved; \
+	long zero_before
+
+static inline bool ksm_testable(void)
+{
+	return !geteuid() && ksm_has("run");
+}
+
+static inline int ksm_begin(struct ksm_knobs *saved, long *zero_before)
+{
+	int err;
+
+	ksm_knobs_save(saved);
+	err = ksm_knobs_default();
+	*zero_before = ksm_read("ksm_zero_pages");
+	return err;
+}
+
+/* In the parent: only then has the test's own memory gone. */
+#define KSM_FIXTURE_TEARDOWN() do { \
+	struct ksm_counters c_; \
+	EXPECT_TRUE(ksm_wait_zero(&c_, self->zero_before)); \
+	EXPECT_EQ(0, c_.shared); \
+	EXPECT_EQ(0, c_.sharing); \
+	EXPECT_EQ(0, c_.unshared); \
+	EXPECT_EQ(0, c_.volatiles); \
+	EXPECT_EQ(self->zero_before, c_.zero); \
+	EXPECT_EQ(0, c_.chains); \
+	EXPECT_EQ(0, c_.dups); \
+	if (ksm_has("metadata_bytes")) \
+		EXPECT_EQ(0, ksm_read("metadata_bytes")); \
+	EXPECT_EQ(0, ksm_knobs_restore(&self->saved)); \
+} while (0)
+
 FIXTURE(ksm) {
-	struct ksm_knobs saved;
-	long zero_before;
+	KSM_FIXTURE_STATE;
 };
 
 FIXTURE_SETUP(ksm)
 {
-	if (geteuid())
-		SKIP(return, "must be root");
-	if (!ksm_has("run"))
-		SKIP(return, "this kernel has no KSM");
-	ksm_knobs_save(&self->saved);
-	ASSERT_EQ(0, ksm_knobs_default());
-	self->zero_before = ksm_read("ksm_zero_pages");
+	if (!ksm_testable())
+		SKIP(return, "needs root and a kernel with KSM");
+	ASSERT_EQ(0, ksm_begin(&self->saved, &self->zero_before));
 }
 
-/* In the parent: only then has the test's own memory gone. */
 FIXTURE_TEARDOWN_PARENT(ksm)
 {
-	struct ksm_counters c;
-
-	EXPECT_TRUE(ksm_wait_zero(&c, self->zero_before));
-	EXPECT_EQ(0, c.shared);
-	EXPECT_EQ(0, c.sharing);
-	EXPECT_EQ(0, c.unshared);
-	EXPECT_EQ(0, c.volatiles);
-	EXPECT_EQ(self->zero_before, c.zero);
-	EXPECT_EQ(0, c.chains);
-	EXPECT_EQ(0, c.dups);
-	if (ksm_has("metadata_bytes"))
-		EXPECT_EQ(0, ksm_read("metadata_bytes"));
-	EXPECT_EQ(0, ksm_knobs_restore(&self->saved));
+	KSM_FIXTURE_TEARDOWN();
 }
 
 #endif

@@ -61,6 +61,14 @@ int file_write(const char *path, const char *text)
 	return err;
 }
 
+int file_write_long(const char *path, long value)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%ld", value);
+	return file_write(path, text);
+}
+
 static ssize_t file_read(const char *path, char *buf, size_t size)
 {
 	ssize_t n;
@@ -131,10 +139,7 @@ int ksm_write(const char *name, const char *text)
 
 int ksm_set(const char *name, long value)
 {
-	char text[32];
-
-	snprintf(text, sizeof(text), "%ld", value);
-	return ksm_write(name, text);
+	return file_write_long(ksm_path(name), value);
 }
 
 void ksm_counters(struct ksm_counters *c)
@@ -387,148 +392,6 @@ size_t mem_merged_bad(const char *mem, size_t pages, uint64_t seed, uint64_t ste
 {
 	return mem_bad(mem, pages / 2, seed, step) +
 	       mem_bad(PAGE(mem, pages / 2), pages / 2, seed, step);
-}
-
-static uint64_t read_word(const char *path, uint64_t index)
-{
-	uint64_t word = 0;
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0 || pread(fd, &word, sizeof(word), index * sizeof(word)) != sizeof(word)) {
-		fprintf(stderr, "# cannot read %s: %s\n", path, strerror(errno));
-		exit(1);
-	}
-	close(fd);
-	return word;
-}
-
-uint64_t pagemap_entry(pid_t pid, const void *addr)
-{
-	char path[64] = "/proc/self/pagemap";
-
-	if (pid)
-		snprintf(path, sizeof(path), "/proc/%d/pagemap", pid);
-	return read_word(path, (uintptr_t)addr / PAGE_BYTES);
-}
-
-uint64_t page_pfn(pid_t pid, const void *addr)
-{
-	uint64_t entry = pagemap_entry(pid, addr);
-
-	return entry & PAGEMAP_PRESENT ? entry & PAGEMAP_PFN : 0;
-}
-
-uint64_t pfn_flags(uint64_t pfn)
-{
-	return read_word("/proc/kpageflags", pfn);
-}
-
-long pfn_mapcount(uint64_t pfn)
-{
-	return read_word("/proc/kpagecount", pfn);
-}
-
-/*
- * Some kernels show every anonymous page as a KSM page in kpageflags: a page
- * of our own stack tells, as nobody merges that here.
- */
-static bool ksm_flag_is_sound(void)
-{
-	static int sound = -1;
-	int on_stack = 0;
-
-	if (sound < 0)
-		sound = !(pfn_flags(page_pfn(0, &on_stack)) & KPAGE_KSM);
-	return sound;
-}
-
-static size_t count_each(pid_t pid, uintptr_t from, uintptr_t to, bool by_flag)
-{
-	size_t n = 0;
-	uintptr_t at;
-
-	for (at = from; at < to; at += PAGE_BYTES) {
-		uint64_t pfn = page_pfn(pid, (void *)at);
-
-		if (!pfn || pfn_flags(pfn) & KPAGE_ZERO)
-			continue;
-		n += by_flag ? !!(pfn_flags(pfn) & KPAGE_KSM) : pfn_mapcount(pfn) > 1;
-	}
-	return n;
-}
-
-/*
- * smaps tells how much of a whole mapping is KSM pages. For a part of a
- * mapping there is only the guess that what is mapped twice is shared by KSM.
- */
-static size_t count_by_smaps(pid_t pid, uintptr_t from, uintptr_t to)
-{
-	unsigned long start = 0, end = 0, a, b, kb;
-	char path[64] = "/proc/self/smaps";
-	char line[512];
-	size_t n = 0;
-	FILE *f;
-
-	if (pid)
-		snprintf(path, sizeof(path), "/proc/%d/smaps", pid);
-	f = fopen(path, "re");
-	while (f && fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "%lx-%lx ", &a, &b) == 2) {
-			start = a;
-			end = b;
-		}
-		if (start >= to || end <= from || sscanf(line, "KSM: %lu kB", &kb) != 1)
-			continue;
-		if (start >= from && end <= to)
-			n += kb * 1024 / PAGE_BYTES;
-		else
-			n += count_each(pid, start > from ? start : from,
-					end < to ? end : to, false);
-	}
-	if (f)
-		fclose(f);
-	return n;
-}
-
-size_t mem_count_ksm(pid_t pid, const char *mem, size_t pages)
-{
-	uintptr_t from = (uintptr_t)mem;
-	uintptr_t to = from + pages * PAGE_BYTES;
-
-	return ksm_flag_is_sound() ? count_each(pid, from, to, true) :
-				     count_by_smaps(pid, from, to);
-}
-
-bool page_is_ksm(pid_t pid, const void *addr)
-{
-	return mem_count_ksm(pid, addr, 1);
-}
-
-bool page_is_zero_page(pid_t pid, const void *addr)
-{
-	uint64_t pfn = page_pfn(pid, addr);
-
-	return pfn && pfn_flags(pfn) & KPAGE_ZERO;
-}
-
-size_t mem_count_swapped(pid_t pid, const char *mem, size_t pages)
-{
-	size_t n = 0;
-	size_t i;
-
-	for (i = 0; i < pages; i++)
-		n += !!(pagemap_entry(pid, mem + i * PAGE_BYTES) & PAGEMAP_SWAP);
-	return n;
-}
-
-size_t mem_count_zero_page(pid_t pid, const char *mem, size_t pages)
-{
-	size_t n = 0;
-	size_t i;
-
-	for (i = 0; i < pages; i++)
-		n += page_is_zero_page(pid, mem + i * PAGE_BYTES);
-	return n;
 }
 
 double seconds_now(void)

@@ -45,6 +45,7 @@ struct ksm_counters {
 
 /* Files: a value or -errno; 0 or -errno. */
 int file_write(const char *path, const char *text);
+int file_write_long(const char *path, long value);
 long file_read_long(const char *path);
 /* The number after a key in a file of "key value" lines, -errno if none. */
 long file_read_key(const char *path, const char *key);

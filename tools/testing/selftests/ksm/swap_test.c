@@ -14,16 +14,16 @@
 #define N 256
 
 FIXTURE(swap) {
-	struct ksm_knobs saved;
-	long zero_before;
+	KSM_FIXTURE_STATE;
 };
 
 FIXTURE_SETUP(swap)
 {
 	int err;
 
-	if (geteuid() || !ksm_has("run"))
+	if (!ksm_testable())
 		SKIP(return, "needs root and a kernel with KSM");
+	ASSERT_EQ(0, ksm_begin(&self->saved, &self->zero_before));
 	err = swap_start();
 	if (err)
 		SKIP(return, "no swap on zram: %s", strerror(-err));
@@ -32,22 +32,11 @@ FIXTURE_SETUP(swap)
 		err = cgroup_enter(0);
 	if (err)
 		SKIP(return, "no memory cgroup: %s", strerror(-err));
-	ksm_knobs_save(&self->saved);
-	ASSERT_EQ(0, ksm_knobs_default());
-	self->zero_before = ksm_read("ksm_zero_pages");
 }
 
 FIXTURE_TEARDOWN_PARENT(swap)
 {
-	struct ksm_counters c;
-
-	EXPECT_TRUE(ksm_wait_zero(&c, self->zero_before));
-	EXPECT_EQ(0, c.shared + c.sharing + c.unshared + c.volatiles);
-	EXPECT_EQ(0, c.chains + c.dups);
-	EXPECT_EQ(self->zero_before, c.zero);
-	if (ksm_has("metadata_bytes"))
-		EXPECT_EQ(0, ksm_read("metadata_bytes"));
-	EXPECT_EQ(0, ksm_knobs_restore(&self->saved));
+	KSM_FIXTURE_TEARDOWN();
 	cgroup_stop();
 	EXPECT_EQ(0, swap_stop());
 }
@@ -250,6 +239,20 @@ SWAP_TEST(thrashing)
 	ASSERT_EQ(0, ksm_set("run", 0));
 	for (i = 0; i < n; i += 64)
 		EXPECT_EQ(0, mem_bad(PAGE(mem, i), 64, 10000 + (i & 256), 1));
+}
+
+/* One of two that come back is the page, the other gets a copy: counted. */
+SWAP_TEST(copies_at_swap_in_are_counted)
+{
+	char *mem = mem_merged(N, 11000, 1);
+	long before = file_read_key("/proc/vmstat", "ksm_swpin_copy");
+
+	ASSERT_NE(NULL, mem);
+	ASSERT_LE(0, before);
+	ASSERT_LT(N / 2, push_out(0, mem, N));
+	EXPECT_EQ(0, mem_merged_bad(mem, N, 11000, 1));
+	EXPECT_LT(before, file_read_key("/proc/vmstat", "ksm_swpin_copy"));
+	TH_LOG("%ld copies", file_read_key("/proc/vmstat", "ksm_swpin_copy") - before);
 }
 
 TEST_HARNESS_MAIN

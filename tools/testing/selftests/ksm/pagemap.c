@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Which physical page lies behind an address, and what the kernel says of it;
+ * see ksm_util.h.
+ *
+ * Files are opened once and read in pieces: with all its checks the kernel
+ * takes a millisecond to open one, and tests ask for thousands of pages.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ksm_util.h"
+
+/* Entries of a pagemap that are read at a time. */
+#define PIECE 512
+
+static void give_up(const char *path)
+{
+	fprintf(stderr, "# cannot read %s: %s\n", path, strerror(errno));
+	exit(1);
+}
+
+static int open_or_give_up(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		give_up(path);
+	return fd;
+}
+
+static void read_words(int fd, const char *path, uint64_t index, uint64_t *words, size_t n)
+{
+	ssize_t bytes = n * sizeof(*words);
+
+	if (pread(fd, words, bytes, index * sizeof(*words)) != bytes)
+		give_up(path);
+}
+
+static void read_pagemap(pid_t pid, const void *addr, uint64_t *entries, size_t pages)
+{
+	char path[64] = "/proc/self/pagemap";
+	int fd;
+
+	if (pid)
+		snprintf(path, sizeof(path), "/proc/%d/pagemap", pid);
+	fd = open_or_give_up(path);
+	read_words(fd, path, (uintptr_t)addr / PAGE_BYTES, entries, pages);
+	close(fd);
+}
+
+uint64_t pagemap_entry(pid_t pid, const void *addr)
+{
+	uint64_t entry;
+
+	read_pagemap(pid, addr, &entry, 1);
+	return entry;
+}
+
+static uint64_t entry_pfn(uint64_t entry)
+{
+	return entry & PAGEMAP_PRESENT ? entry & PAGEMAP_PFN : 0;
+}
+
+uint64_t page_pfn(pid_t pid, const void *addr)
+{
+	return entry_pfn(pagemap_entry(pid, addr));
+}
+
+uint64_t pfn_flags(uint64_t pfn)
+{
+	static const char path[] = "/proc/kpageflags";
+	static int fd = -1;
+	uint64_t flags;
+
+	if (fd < 0)
+		fd = open_or_give_up(path);
+	read_words(fd, path, pfn, &flags, 1);
+	return flags;
+}
+
+long pfn_mapcount(uint64_t pfn)
+{
+	static const char path[] = "/proc/kpagecount";
+	static int fd = -1;
+	uint64_t count;
+
+	if (fd < 0)
+		fd = open_or_give_up(path);
+	read_words(fd, path, pfn, &count, 1);
+	return count;
+}
+
+static bool entry_is_swapped(uint64_t entry)
+{
+	return entry & PAGEMAP_SWAP;
+}
+
+static bool entry_is_zero_page(uint64_t entry)
+{
+	uint64_t pfn = entry_pfn(entry);
+
+	return pfn && pfn_flags(pfn) & KPAGE_ZERO;
+}
+
+static bool entry_is_flagged_ksm(uint64_t entry)
+{
+	uint64_t pfn = entry_pfn(entry);
+
+	return pfn && (pfn_flags(pfn) & (KPAGE_KSM | KPAGE_ZERO)) == KPAGE_KSM;
+}
+
+static bool entry_is_mapped_twice(uint64_t entry)
+{
+	uint64_t pfn = entry_pfn(entry);
+
+	return pfn && !(pfn_flags(pfn) & KPAGE_ZERO) && pfn_mapcount(pfn) > 1;
+}
+
+static size_t count_each(pid_t pid, uintptr_t from, uintptr_t to, bool (*is)(uint64_t entry))
+{
+	uint64_t entries[PIECE];
+	size_t n = 0;
+	size_t pages, i;
+
+	for (; from < to; from += pages * PAGE_BYTES) {
+		pages = (to - from) / PAGE_BYTES;
+		pages = pages < PIECE ? pages : PIECE;
+		read_pagemap(pid, (void *)from, entries, pages);
+		for (i = 0; i < pages; i++)
+			n += is(entries[i]);
+	}
+	return n;
+}
+
+static size_t mem_count(pid_t pid, const char *mem, size_t pages, bool (*is)(uint64_t entry))
+{
+	return count_each(pid, (uintptr_t)mem, (uintptr_t)mem + pages * PAGE_BYTES, is);
+}
+
+/*
+ * Some kernels show every anonymous page as a KSM page in kpageflags: a page
+ * of our own stack tells, as nobody merges that here.
+ */
+static bool ksm_flag_is_sound(void)
+{
+	static int sound = -1;
+	int on_stack = 0;
+
+	if (sound < 0)
+		sound = !(pfn_flags(page_pfn(0, &on_stack)) & KPAGE_KSM);
+	return sound;
+}
+
+/*
+ * smaps tells how much of a whole mapping is KSM pages. For a part of a
+ * mapping there is only the guess that what is mapped twice is shared by KSM.
+ */
+static size_t count_by_smaps(pid_t pid, uintptr_t from, uintptr_t to)
+{
+	unsigned long start = 0, end = 0, a, b, kb;
+	char path[64] = "/proc/self/smaps";
+	char line[512];
+	size_t n = 0;
+	FILE *f;
+
+	if (pid)
+		snprintf(path, sizeof(path), "/proc/%d/smaps", pid);
+	f = fopen(path, "re");
+	while (f && fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%lx-%lx ", &a, &b) == 2) {
+			start = a;
+			end = b;
+		}
+		if (start >= to || end <= from || sscanf(line, "KSM: %lu kB", &kb) != 1)
+			continue;
+		if (start >= from && end <= to)
+			n += kb * 1024 / PAGE_BYTES;
+		else
+			n += count_each(pid, start > from ? start : from,
+					end < to ? end : to, entry_is_mapped_twice);
+	}
+	if (f)
+		fclose(f);
+	return n;
+}
+
+size_t mem_count_ksm(pid_t pid, const char *mem, size_t pages)
+{
+	if (ksm_flag_is_sound())
+		return mem_count(pid, mem, pages, entry_is_flagged_ksm);
+	return count_by_smaps(pid, (uintptr_t)mem, (uintptr_t)mem + pages * PAGE_BYTES);
+}
+
+bool page_is_ksm(pid_t pid, const void *addr)
+{
+	return mem_count_ksm(pid, addr, 1);
+}
+
+bool page_is_zero_page(pid_t pid, const void *addr)
+{
+	return entry_is_zero_page(pagemap_entry(pid, addr));
+}
+
+size_t mem_count_swapped(pid_t pid, const char *mem, size_t pages)
+{
+	return mem_count(pid, mem, pages, entry_is_swapped);
+}
+
+size_t mem_count_zero_page(pid_t pid, const char *mem, size_t pages)
+{
+	return mem_count(pid, mem, pages, entry_is_zero_page);
+}
