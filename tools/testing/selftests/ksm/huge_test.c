@@ -3,6 +3,10 @@
 
 #include "ksm_fixture.h"
 
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+
 #define HUGE_PAGES 512
 #define HUGE_BYTES (HUGE_PAGES * PAGE_BYTES)
 
@@ -122,6 +126,79 @@ KSM_TEST(written_while_split)
 	for (i = 0; i < 4; i++)
 		EXPECT_EQ(0, mem_bad(mem + i * HUGE_BYTES + HUGE_BYTES / 2, HUGE_PAGES / 2,
 				     4000 + HUGE_PAGES / 2, 1));
+}
+
+/* What has no duplicate is read in place, and stays huge. */
+KSM_TEST(nothing_is_split_without_a_match)
+{
+	char *mem = huge_map(2, 5000, 1);
+	long splits, i;
+
+	if (!mem)
+		SKIP(return, "no transparent huge pages");
+	mem_fill(mem + HUGE_BYTES, HUGE_PAGES, 6000, 1);
+	splits = file_read_key("/proc/vmstat", "thp_split_pmd");
+	ASSERT_EQ(0, madvise(mem, 2 * HUGE_BYTES, MADV_MERGEABLE));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(0, 0, 2 * HUGE_PAGES);
+	EXPECT_EQ(splits, file_read_key("/proc/vmstat", "thp_split_pmd"));
+	for (i = 0; i < 2 * HUGE_PAGES; i += HUGE_PAGES / 2)
+		EXPECT_TRUE(pfn_flags(page_pfn(0, PAGE(mem, i))) & KPAGE_THP);
+	/* Only the one with a duplicate is taken apart. */
+	page_fill(PAGE(mem, 7), 8);
+	page_fill(PAGE(mem, 300), 8);
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(1, 1, 2 * HUGE_PAGES - 2);
+	EXPECT_EQ(page_pfn(0, PAGE(mem, 7)), page_pfn(0, PAGE(mem, 300)));
+	EXPECT_FALSE(pfn_flags(page_pfn(0, PAGE(mem, 8))) & KPAGE_THP);
+	EXPECT_TRUE(pfn_flags(page_pfn(0, PAGE(mem, HUGE_PAGES))) & KPAGE_THP);
+	EXPECT_EQ(splits + 1, file_read_key("/proc/vmstat", "thp_split_pmd"));
+	EXPECT_EQ(0, mem_bad(mem, 7, 5000, 1));
+	EXPECT_EQ(0, mem_bad(PAGE(mem, 301), HUGE_PAGES - 301, 5301, 1));
+	EXPECT_EQ(0, mem_bad(mem + HUGE_BYTES, HUGE_PAGES, 6000, 1));
+}
+
+/* Small pages become a huge one, and it is scanned and merged like any other. */
+KSM_TEST(collapsed_while_scanned)
+{
+	char *mem = huge_map(1, 7000, 1);
+	int round, collapsed = 0;
+	struct ksm_counters c;
+
+	if (!mem)
+		SKIP(return, "no transparent huge pages");
+	ASSERT_EQ(0, madvise(mem, HUGE_BYTES, MADV_MERGEABLE));
+	ASSERT_EQ(0, ksm_set("sleep_millisecs", 0));
+	ASSERT_EQ(0, ksm_set("run", 1));
+	for (round = 0; round < 20; round++) {
+		/* Two pages alike, so that it is split; then none. */
+		page_fill(PAGE(mem, round), 7100);
+		sleep_ms(20);
+		page_fill(PAGE(mem, round), 7000 + round);
+		collapsed += !madvise(mem, HUGE_BYTES, MADV_COLLAPSE);
+		ASSERT_EQ(0, mem_bad(mem, HUGE_PAGES, 7000, 1));
+	}
+	/* ksmd may have kept it from succeeding each time, but only ksmd. */
+	ASSERT_EQ(0, ksm_set("run", 0));
+	for (round = 0; round < 50 && !collapsed; round++)
+		collapsed += !madvise(mem, HUGE_BYTES, MADV_COLLAPSE);
+	TH_LOG("collapsed %d times", collapsed);
+	EXPECT_LT(0, collapsed);
+	ASSERT_EQ(0, ksm_settle());
+	/* A page that was shared for a while may be a KSM page still. */
+	ksm_counters(&c);
+	EXPECT_EQ(0, c.sharing);
+	EXPECT_EQ(HUGE_PAGES, c.shared + c.unshared);
+	/* Merged pages, too, may be made one huge page again. */
+	page_fill(PAGE(mem, 9), 7100);
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(1, 1, HUGE_PAGES - 2);
+	if (!madvise(mem, HUGE_BYTES, MADV_COLLAPSE))
+		EXPECT_EQ(0, mem_count_ksm(0, mem, HUGE_PAGES));
+	EXPECT_EQ(-1, page_diff(PAGE(mem, 9), 7100));
+	EXPECT_EQ(0, mem_bad(PAGE(mem, 10), HUGE_PAGES - 10, 7010, 1));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(1, 1, HUGE_PAGES - 2);
 }
 
 TEST_HARNESS_MAIN

@@ -139,14 +139,26 @@ KSM_TEST(fork_storm)
 	EXPECT_EQ(0, mem_bad(PAGE(mem, N / 2), N / 2, 700, 1));
 }
 
-KSM_TEST(prctl_errors)
+KSM_TEST(prctl_arguments)
 {
-	EXPECT_EQ(-1, prctl(PR_SET_MEMORY_MERGE, 1, 1, 0, 0));
-	EXPECT_EQ(EINVAL, errno);
-	EXPECT_EQ(-1, prctl(PR_SET_MEMORY_MERGE, 1, 0, 0, 1));
-	EXPECT_EQ(EINVAL, errno);
-	EXPECT_EQ(-1, prctl(PR_GET_MEMORY_MERGE, 1, 0, 0, 0));
-	EXPECT_EQ(EINVAL, errno);
+	unsigned long arg[5];
+	int i;
+
+	/* None but the second of "set" may be other than 0. */
+	for (i = 2; i < 6; i++) {
+		memset(arg, 0, sizeof(arg));
+		arg[i - 2] = 1;
+		EXPECT_EQ(-1, prctl(PR_GET_MEMORY_MERGE, arg[0], arg[1], arg[2], arg[3]))
+			TH_LOG("argument %d", i);
+		EXPECT_EQ(EINVAL, errno);
+		if (i == 2)
+			continue;
+		EXPECT_EQ(-1, prctl(PR_SET_MEMORY_MERGE, 1, arg[1], arg[2], arg[3]))
+			TH_LOG("argument %d", i);
+		EXPECT_EQ(EINVAL, errno);
+		EXPECT_EQ(-1, prctl(PR_SET_MEMORY_MERGE, 0, arg[1], arg[2], arg[3]));
+		EXPECT_EQ(EINVAL, errno);
+	}
 	EXPECT_EQ(0, prctl(PR_GET_MEMORY_MERGE, 0, 0, 0, 0));
 	/* Off when it was never on, on twice, off twice: all fine. */
 	EXPECT_EQ(0, prctl(PR_SET_MEMORY_MERGE, 0, 0, 0, 0));
@@ -155,6 +167,54 @@ KSM_TEST(prctl_errors)
 	EXPECT_EQ(1, prctl(PR_GET_MEMORY_MERGE, 0, 0, 0, 0));
 	EXPECT_EQ(0, prctl(PR_SET_MEMORY_MERGE, 0, 0, 0, 0));
 	EXPECT_EQ(0, prctl(PR_SET_MEMORY_MERGE, 0, 0, 0, 0));
+	/* Anything but 0 is "on". */
+	EXPECT_EQ(0, prctl(PR_SET_MEMORY_MERGE, 2, 0, 0, 0));
+	EXPECT_EQ(1, prctl(PR_GET_MEMORY_MERGE, 0, 0, 0, 0));
+	EXPECT_EQ(0, prctl(PR_SET_MEMORY_MERGE, 0, 0, 0, 0));
+}
+
+static char *page_align(char *p)
+{
+	return (char *)(((uintptr_t)p + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1));
+}
+
+/* Mappings of old: the stack and the heap that brk() moves, as well. */
+KSM_TEST(prctl_covers_stack_and_heap)
+{
+	char on_stack[(N + 1) * PAGE_BYTES];
+	char *stack = page_align(on_stack);
+	char *heap = page_align(sbrk(0));
+	char *more, *advised = mem_map(N);
+
+	ASSERT_NE((void *)-1, sbrk((N + 1) * PAGE_BYTES));
+	mem_fill(stack, N, 40, 1);
+	mem_fill(heap, N, 40, 1);
+	ASSERT_EQ(0, madvise(advised, N * PAGE_BYTES, MADV_MERGEABLE));
+	mem_fill(advised, N, 40, 1);
+	ASSERT_EQ(0, prctl(PR_SET_MEMORY_MERGE, 1, 0, 0, 0));
+	EXPECT_TRUE(vma_has_flag(stack, "mg"));
+	EXPECT_TRUE(vma_has_flag(heap, "mg"));
+	more = page_align(sbrk(0));
+	ASSERT_NE((void *)-1, sbrk((N + 1) * PAGE_BYTES));
+	mem_fill(more, N, 40, 1);
+	EXPECT_TRUE(vma_has_flag(more, "mg"));
+	ASSERT_EQ(0, ksm_scans(5));
+	EXPECT_EQ(N, mem_count_ksm(0, stack, N));
+	EXPECT_EQ(N, mem_count_ksm(0, heap, N));
+	EXPECT_EQ(N, mem_count_ksm(0, more, N));
+	EXPECT_EQ(page_pfn(0, stack), page_pfn(0, more));
+	EXPECT_EQ(0, mem_bad(stack, N, 40, 1));
+	mem_fill(stack, 2, 4, 1);
+	EXPECT_EQ(0, mem_bad(heap, N, 40, 1));
+	/* Off is off: also for what was asked for by madvise(). */
+	ASSERT_EQ(0, prctl(PR_SET_MEMORY_MERGE, 0, 0, 0, 0));
+	EXPECT_FALSE(vma_has_flag(advised, "mg"));
+	EXPECT_FALSE(vma_has_flag(stack, "mg"));
+	EXPECT_EQ(0, mem_count_ksm(0, stack, N) + mem_count_ksm(0, heap, N) +
+		  mem_count_ksm(0, more, N) + mem_count_ksm(0, advised, N));
+	EXPECT_EQ(0, mem_bad(stack, 2, 4, 1));
+	EXPECT_EQ(0, mem_bad(PAGE(stack, 2), N - 2, 42, 1));
+	EXPECT_EQ(0, mem_bad(heap, N, 40, 1) + mem_bad(more, N, 40, 1));
 }
 
 KSM_TEST(prctl_covers_new_mappings_and_children)

@@ -173,4 +173,61 @@ KSM_TEST(chains_are_pruned)
 	EXPECT_EQ(0, mem_bad(PAGE(mem, n - 4), 4, 70, 0));
 }
 
+/* Every change of the limit starts from nothing shared, and then holds. */
+KSM_TEST(limit_lowered_and_raised)
+{
+	static const int limit[] = { 8, 2, 16, 3 };
+	const size_t n = 48;
+	struct ksm_counters c;
+	char *mem = mem_map(n);
+	size_t distinct, i;
+
+	mem_fill(mem, n, 80, 0);
+	ASSERT_EQ(0, madvise(mem, n * PAGE_BYTES, MADV_MERGEABLE));
+	for (i = 0; i < 4; i++) {
+		ASSERT_EQ(0, ksm_set("run", 2));
+		ASSERT_EQ(0, ksm_set("max_page_sharing", limit[i]));
+		ASSERT_EQ(0, ksm_settle());
+		ksm_counters(&c);
+		EXPECT_EQ(n / limit[i], c.shared);
+		EXPECT_EQ(n - n / limit[i], c.sharing);
+		EXPECT_EQ(1, c.chains);
+		EXPECT_EQ(n / limit[i], c.dups);
+		EXPECT_EQ(limit[i], most_mappings(mem, n, &distinct));
+		EXPECT_EQ(-EBUSY, ksm_set("max_page_sharing", limit[i] + 1));
+	}
+	EXPECT_EQ(0, mem_bad(mem, n, 80, 0));
+}
+
+/* A chain for each content, and twins of each. */
+KSM_TEST(several_chains)
+{
+	const size_t n = 64, contents = 4;
+	struct ksm_counters c;
+	char *mem = mem_map(n);
+	size_t i;
+
+	ASSERT_EQ(0, ksm_set("max_page_sharing", 4));
+	ASSERT_EQ(0, ksm_set("stable_node_chains_prune_millisecs", 10));
+	for (i = 0; i < n; i += contents)
+		mem_fill(PAGE(mem, i), contents, 90, 1);
+	ASSERT_EQ(0, madvise(mem, n * PAGE_BYTES, MADV_MERGEABLE));
+	ASSERT_EQ(0, ksm_settle());
+	ksm_counters(&c);
+	EXPECT_EQ(contents, c.chains);
+	EXPECT_EQ(n / 4, c.dups);
+	EXPECT_EQ(n / 4, c.shared);
+	/* Each chain has one page too many for one of its twins. */
+	for (i = 0; i < n / 4; i++)
+		page_fill(PAGE(mem, i), 1000 + i);
+	ASSERT_EQ(0, ksm_settle());
+	ksm_counters(&c);
+	EXPECT_LE(c.chains, contents);
+	EXPECT_GE(n - n / 4, c.shared + c.sharing);
+	EXPECT_EQ(n / 4, c.unshared + n - n / 4 - c.shared - c.sharing);
+	for (i = n / 4; i < n; i += contents)
+		EXPECT_EQ(0, mem_bad(PAGE(mem, i), contents, 90, 1));
+	EXPECT_EQ(0, mem_bad(mem, n / 4, 1000, 1));
+}
+
 TEST_HARNESS_MAIN

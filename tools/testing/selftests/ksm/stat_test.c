@@ -164,4 +164,124 @@ KSM_TEST(sparse_mapping)
 		EXPECT_EQ(-1, page_diff(mem + i * step + (i % 512) * PAGE_BYTES, 400 + i / 2));
 }
 
+/* "KSM:" of the mapping that starts here, in KiB. */
+static long smaps_ksm_kb(const char *mem)
+{
+	unsigned long start, end;
+	bool inside = false;
+	char line[512];
+	long kb = -1;
+	FILE *f;
+
+	f = fopen("/proc/self/smaps", "re");
+	while (f && kb < 0 && fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
+			inside = start == (uintptr_t)mem;
+		else if (inside && sscanf(line, "KSM: %ld kB", &kb) != 1)
+			kb = -1;
+	}
+	if (f)
+		fclose(f);
+	return kb;
+}
+
+static size_t count_flag(const char *mem, uint64_t flag)
+{
+	size_t i, n = 0;
+
+	for (i = 0; i < N; i++)
+		n += !!(pfn_flags(page_pfn(0, PAGE(mem, i))) & flag);
+	return n;
+}
+
+KSM_TEST(smaps)
+{
+	char *mem = mem_map(N);
+
+	mem_fill(mem, N / 2, 40, 0);
+	mem_fill(PAGE(mem, N / 2), N / 2, 41, 1);
+	EXPECT_EQ(0, smaps_ksm_kb(mem));
+	ASSERT_EQ(0, madvise(mem, N * PAGE_BYTES, MADV_MERGEABLE));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(1, N / 2 - 1, N / 2);
+	EXPECT_EQ(N / 2 * PAGE_BYTES / 1024, smaps_ksm_kb(mem));
+	page_fill(mem, 7);
+	EXPECT_EQ((N / 2 - 1) * PAGE_BYTES / 1024, smaps_ksm_kb(mem));
+	/* A page that shares with nobody any more is a KSM page still. */
+	mem_fill(mem, N / 2 - 1, 8, 1);
+	EXPECT_EQ(PAGE_BYTES / 1024, smaps_ksm_kb(mem));
+	ASSERT_EQ(0, ksm_set("run", 2));
+	EXPECT_EQ(0, smaps_ksm_kb(mem));
+}
+
+/* In /proc/kpageflags: set for KSM pages, and for no others. */
+KSM_TEST(page_flags)
+{
+	char *mem = mem_map(N), *other = mem_map(N);
+
+	mem_fill(mem, N, 50, 0);
+	mem_fill(other, N, 50, 0);
+	EXPECT_EQ(0, count_flag(mem, KPAGE_KSM));
+	ASSERT_EQ(0, madvise(mem, N * PAGE_BYTES, MADV_MERGEABLE));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(1, N - 1, 0);
+	EXPECT_EQ(N, count_flag(mem, KPAGE_KSM));
+	EXPECT_EQ(0, count_flag(other, KPAGE_KSM));
+	mem_fill(mem, N / 2, 51, 1);
+	EXPECT_EQ(N / 2, count_flag(mem, KPAGE_KSM));
+	ASSERT_EQ(0, madvise(mem, N * PAGE_BYTES, MADV_UNMERGEABLE));
+	EXPECT_EQ(0, count_flag(mem, KPAGE_KSM));
+}
+
+/* Nobody learns by these files what others have in memory. */
+KSM_TEST(files_of_other_processes)
+{
+	static const char *const file[] = {
+		"ksm_stat", "ksm_merging_pages", "smaps", "smaps_rollup", "pagemap",
+	};
+	struct peer p;
+	int status, i;
+	pid_t pid;
+
+	ASSERT_EQ(0, peer_start(&p, N));
+	pid = fork();
+	if (pid == 0) {
+		char path[64];
+
+		if (setgid(65534) || setuid(65534))
+			_exit(100);
+		for (i = 0; i < 5; i++) {
+			snprintf(path, sizeof(path), "/proc/%d/%s", p.pid, file[i]);
+			if (file_read_long(path) != -EACCES)
+				_exit(i + 1);
+		}
+		if (file_read_long("/proc/kpageflags") != -EACCES)
+			_exit(101);
+		_exit(0);
+	}
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status)
+		TH_LOG("status %#x", status);
+	EXPECT_EQ(0, own_merging(p.pid));
+	ASSERT_EQ(0, peer_end(&p));
+}
+
+/* With smart_scan off nothing is skipped. */
+KSM_TEST(nothing_skipped_unless_asked)
+{
+	char *mem = mem_map(N);
+	long skipped = ksm_read("pages_skipped");
+
+	mem_fill(mem, N, 600, 1);
+	ASSERT_EQ(0, madvise(mem, N * PAGE_BYTES, MADV_MERGEABLE));
+	ASSERT_EQ(0, ksm_scans(15));
+	EXPECT_EQ(skipped, ksm_read("pages_skipped"));
+	/* Nor are those that are merged or that change, when it is on. */
+	ASSERT_EQ(0, ksm_set("smart_scan", 1));
+	mem_fill(mem, N, 601, 0);
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(1, N - 1, 0);
+	EXPECT_EQ(0, mem_bad(mem, N, 601, 0));
+}
+
 TEST_HARNESS_MAIN

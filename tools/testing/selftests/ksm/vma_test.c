@@ -8,8 +8,22 @@
 #ifndef MADV_FREE
 #define MADV_FREE 8
 #endif
+#ifndef MADV_COLD
+#define MADV_COLD 20
+#define MADV_PAGEOUT 21
+#endif
 
 #define N 32
+
+static size_t mem_count_present(const char *mem, size_t pages)
+{
+	size_t n = 0;
+	size_t i;
+
+	for (i = 0; i < pages; i++)
+		n += !!page_pfn(0, PAGE(mem, i));
+	return n;
+}
 
 KSM_TEST(mremap_moves_them)
 {
@@ -240,6 +254,78 @@ KSM_TEST(madvise_errors)
 	EXPECT_EQ(0, mem_count_ksm(0, PAGE(mem, 16), N - 16));
 	EXPECT_EQ(0, mem_bad(mem, 8, 5, 0));
 	EXPECT_EQ(0, mem_bad(PAGE(mem, 16), N - 16, 5, 0));
+}
+
+static long locked_kb(void)
+{
+	return file_read_key("/proc/self/status", "VmLck");
+}
+
+/* To be merged takes nothing from what mlock() promised. */
+KSM_TEST(locked_memory_stays_locked)
+{
+	char *mem = mem_merged(N, 72, 0);
+	long before = locked_kb();
+
+	ASSERT_NE(NULL, mem);
+	ASSERT_EQ(0, mlock(mem, N * PAGE_BYTES));
+	EXPECT_EQ(before + (long)(N * PAGE_BYTES / 1024), locked_kb());
+	EXPECT_TRUE(vma_has_flag(mem, "lo"));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(1, N - 1, 0);
+	EXPECT_EQ(N, mem_count_ksm(0, mem, N));
+	EXPECT_TRUE(vma_has_flag(mem, "lo"));
+	EXPECT_TRUE(vma_has_flag(mem, "mg"));
+	EXPECT_EQ(before + (long)(N * PAGE_BYTES / 1024), locked_kb());
+	page_fill(mem, 73);
+	ASSERT_EQ(0, madvise(mem, N * PAGE_BYTES, MADV_UNMERGEABLE));
+	EXPECT_EQ(0, mem_count_ksm(0, mem, N));
+	EXPECT_TRUE(vma_has_flag(mem, "lo"));
+	EXPECT_EQ(before + (long)(N * PAGE_BYTES / 1024), locked_kb());
+	/* Present, every one of them. */
+	EXPECT_EQ(N, mem_count_present(mem, N));
+	ASSERT_EQ(0, munlock(mem, N * PAGE_BYTES));
+	EXPECT_EQ(before, locked_kb());
+	EXPECT_EQ(-1, page_diff(mem, 73));
+	EXPECT_EQ(0, mem_bad(PAGE(mem, 1), N - 1, 72, 0));
+}
+
+/* Advice about reclaim changes no content and undoes no sharing. */
+KSM_TEST(cold_memory)
+{
+	char *mem = mem_merged(N, 74, 1);
+
+	ASSERT_NE(NULL, mem);
+	ASSERT_EQ(0, madvise(mem, N * PAGE_BYTES, MADV_COLD));
+	EXPECT_EQ(N, mem_count_ksm(0, mem, N));
+	EXPECT_EQ(0, mem_merged_bad(mem, N, 74, 1));
+	ASSERT_EQ(0, madvise(mem, N * PAGE_BYTES, MADV_PAGEOUT));
+	EXPECT_EQ(0, mem_merged_bad(mem, N, 74, 1));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(N / 2, N / 2, 0);
+}
+
+/* Grown in its place: what is new is empty, mergeable, and joins. */
+KSM_TEST(mremap_grows_in_place)
+{
+	char *mem = mmap(NULL, 2 * N * PAGE_BYTES, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	ASSERT_NE(MAP_FAILED, mem);
+	ASSERT_EQ(0, munmap(PAGE(mem, N), N * PAGE_BYTES));
+	ASSERT_EQ(0, madvise(mem, N * PAGE_BYTES, MADV_NOHUGEPAGE));
+	mem_fill(mem, N, 76, 0);
+	ASSERT_EQ(0, madvise(mem, N * PAGE_BYTES, MADV_MERGEABLE));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(1, N - 1, 0);
+	ASSERT_EQ(mem, mremap(mem, N * PAGE_BYTES, 2 * N * PAGE_BYTES, 0));
+	EXPECT_EQ(N, mem_count_ksm(0, mem, N));
+	EXPECT_TRUE(vma_has_flag(PAGE(mem, 2 * N - 1), "mg"));
+	EXPECT_EQ(0, mem_bad(PAGE(mem, N), N, 0, 0));
+	mem_fill(PAGE(mem, N), N, 76, 0);
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(1, 2 * N - 1, 0);
+	EXPECT_EQ(0, mem_bad(mem, 2 * N, 76, 0));
 }
 
 TEST_HARNESS_MAIN

@@ -3,7 +3,11 @@
 
 #include "ksm_fixture.h"
 
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
 #include <pthread.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
 
 #define N 64
 
@@ -149,6 +153,76 @@ KSM_TEST(moved_mappings)
 	EXPECT_EQ(0, mem_bad(to, N, 0, 0));
 	ASSERT_EQ(0, munmap(to, N * PAGE_BYTES));
 	EXPECT_EQ(0, ksm_read("ksm_zero_pages"));
+}
+
+/* UFFDIO_MOVE takes pages along; the count goes with those that it took. */
+KSM_TEST(moved_by_userfaultfd)
+{
+	struct uffdio_api api = { .api = UFFD_API, .features = UFFD_FEATURE_MOVE };
+	char *mem, *to = mem_map(N);
+	struct uffdio_register reg = {
+		.range = { (uintptr_t)to, N * PAGE_BYTES },
+		.mode = UFFDIO_REGISTER_MODE_MISSING,
+	};
+	struct uffdio_move move = { .dst = (uintptr_t)to, .len = N / 2 * PAGE_BYTES };
+	int fd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+
+	if (fd < 0 || ioctl(fd, UFFDIO_API, &api))
+		SKIP(return, "no UFFDIO_MOVE");
+	ASSERT_EQ(0, ksm_set("use_zero_pages", 1));
+	mem = empty_pages(N);
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_EQ(N, ksm_read("ksm_zero_pages"));
+	ASSERT_EQ(0, ioctl(fd, UFFDIO_REGISTER, &reg));
+	move.src = (uintptr_t)mem;
+	ASSERT_EQ(0, ioctl(fd, UFFDIO_MOVE, &move))
+		TH_LOG("%s", strerror(errno));
+	EXPECT_EQ(N / 2 * PAGE_BYTES, move.move);
+	/* At their new place they are the zero page, but not for KSM's sake. */
+	EXPECT_EQ(N / 2, mem_count_zero_page(0, to, N / 2));
+	EXPECT_EQ(N / 2, ksm_read("ksm_zero_pages"));
+	EXPECT_EQ(N / 2, own_zero_pages(0));
+	EXPECT_EQ(0, mem_bad(to, N / 2, 0, 0));
+	mem_fill(to, N / 2, 3, 1);
+	EXPECT_EQ(N / 2, ksm_read("ksm_zero_pages"));
+	EXPECT_EQ(0, mem_bad(PAGE(mem, N / 2), N / 2, 0, 0));
+	close(fd);
+	munmap(mem, N * PAGE_BYTES);
+	EXPECT_EQ(0, ksm_read("ksm_zero_pages"));
+	EXPECT_EQ(0, mem_bad(to, N / 2, 3, 1));
+}
+
+/* Each process its own, and all of them together the whole. */
+KSM_TEST(per_process)
+{
+	struct peer p[3];
+	int i;
+
+	ASSERT_EQ(0, ksm_set("use_zero_pages", 1));
+	for (i = 0; i < 3; i++) {
+		ASSERT_EQ(0, peer_start(&p[i], N));
+		ASSERT_EQ(0, peer_fill(&p[i], 0, N, 1, 0));
+		ASSERT_EQ(0, peer_fill(&p[i], 0, N / (i + 1), 0, 0));
+		ASSERT_EQ(0, peer_fill(&p[i], N / (i + 1), N - N / (i + 1), 100, 1));
+		ASSERT_EQ(0, peer_madvise(&p[i], 0, N, MADV_MERGEABLE));
+	}
+	ASSERT_EQ(0, ksm_settle());
+	EXPECT_EQ(N + N / 2 + N / 3, ksm_read("ksm_zero_pages"));
+	for (i = 0; i < 3; i++)
+		EXPECT_EQ(N / (i + 1), own_zero_pages(p[i].pid));
+	ASSERT_EQ(0, peer_madvise(&p[0], 0, N, MADV_UNMERGEABLE));
+	EXPECT_EQ(0, own_zero_pages(p[0].pid));
+	EXPECT_EQ(N / 2 + N / 3, ksm_read("ksm_zero_pages"));
+	ASSERT_EQ(0, peer_fill(&p[1], 0, 3, 7, 1));
+	EXPECT_EQ(N / 2 - 3, own_zero_pages(p[1].pid));
+	EXPECT_EQ(N / 3, own_zero_pages(p[2].pid));
+	EXPECT_EQ(-SIGKILL, peer_kill(&p[1]));
+	EXPECT_EQ(N / 3, ksm_read("ksm_zero_pages"));
+	EXPECT_EQ(0, peer_bad(&p[2], 0, N / 3, 0, 0));
+	EXPECT_EQ(0, peer_end(&p[2]));
+	EXPECT_EQ(0, ksm_read("ksm_zero_pages"));
+	EXPECT_EQ(0, peer_bad(&p[0], 0, N, 0, 0));
+	EXPECT_EQ(0, peer_end(&p[0]));
 }
 
 /*
