@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Memory that is charged: to whom, and what happens when unmerging needs more
+ * than a limit allows.
+ */
+
+#include "ksm_fixture.h"
+
+#include <fcntl.h>
+
+#include "ksm_env.h"
+
+#define N 4096
+#define CONTENTS 32
+#define SEED 1000
+/* Half of N pages. */
+#define LIMIT "8388608"
+
+#define MEMCG_TEST(name) TEST_F_TIMEOUT(memcg, name, 240)
+
+FIXTURE(memcg) {
+	KSM_FIXTURE_STATE;
+};
+
+FIXTURE_SETUP(memcg)
+{
+	int err;
+
+	if (!ksm_testable())
+		SKIP(return, "needs root and a kernel with KSM");
+	ASSERT_EQ(0, ksm_begin(&self->saved, &self->zero_before));
+	err = cgroup_start();
+	if (err)
+		SKIP(return, "no memory cgroup: %s", strerror(-err));
+}
+
+FIXTURE_TEARDOWN_PARENT(memcg)
+{
+	KSM_FIXTURE_TEARDOWN();
+	cgroup_stop();
+}
+
+static int set_limit(const char *limit)
+{
+	return file_write(CGROUP "/memory.max", limit);
+}
+
+static long charged_pages(void)
+{
+	return file_read_long(CGROUP "/memory.current") / PAGE_BYTES;
+}
+
+/* Pages enough to matter, each content many times. */
+static long fill(struct peer *p)
+{
+	long err = 0;
+	size_t i;
+
+	for (i = 0; i < N && !err; i += CONTENTS)
+		err = peer_fill(p, i, CONTENTS, SEED, 1);
+	return err;
+}
+
+static long bad(struct peer *p)
+{
+	long n = 0;
+	size_t i;
+
+	for (i = 0; i < N && n >= 0; i += CONTENTS) {
+		long more = peer_bad(p, i, CONTENTS, SEED, 1);
+
+		n = more < 0 ? more : n + more;
+	}
+	return n;
+}
+
+static int start_in_group(struct peer *p)
+{
+	int err = peer_start(p, N);
+
+	if (!err)
+		err = cgroup_enter(p->pid);
+	return err ? err : fill(p);
+}
+
+/*
+ * In the test's own process: a limit that is set and lifted by one write each,
+ * as with a full group there is no memory to open a file.
+ */
+static char *fill_own(void)
+{
+	char *mem = mem_map(N);
+	size_t i;
+
+	/* Lack of memory shall not be solved by killing it: there is an error. */
+	if (cgroup_enter(0) || file_write("/proc/self/oom_score_adj", "-1000"))
+		return NULL;
+	for (i = 0; i < N; i += CONTENTS)
+		mem_fill(PAGE(mem, i), CONTENTS, SEED, 1);
+	return mem;
+}
+
+static size_t bad_own(const char *mem)
+{
+	size_t i, n = 0;
+
+	for (i = 0; i < N; i += CONTENTS)
+		n += mem_bad(PAGE(mem, i), CONTENTS, SEED, 1);
+	return n;
+}
+
+static int limit_fd(void)
+{
+	return open(CGROUP "/memory.max", O_WRONLY | O_CLOEXEC);
+}
+
+static bool limit_write(int fd, const char *limit)
+{
+	return pwrite(fd, limit, strlen(limit), 0) == (ssize_t)strlen(limit);
+}
+
+MEMCG_TEST(charges)
+{
+	struct peer p;
+	long before;
+
+	ASSERT_EQ(0, start_in_group(&p));
+	before = charged_pages();
+	TH_LOG("%ld pages charged", before);
+	EXPECT_LE(N, before);
+	ASSERT_EQ(0, peer_madvise(&p, 0, N, MADV_MERGEABLE));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(CONTENTS, N - CONTENTS, 0);
+	TH_LOG("%ld pages when merged", charged_pages());
+	EXPECT_GT(before - N + CONTENTS + 256, charged_pages());
+	/* Copies are the writer's. */
+	ASSERT_EQ(0, peer_fill(&p, 0, N / 2, 50000, 1));
+	EXPECT_LE(N / 2, charged_pages());
+	ASSERT_EQ(0, peer_madvise(&p, 0, N, MADV_UNMERGEABLE));
+	EXPECT_LE(N, charged_pages());
+	EXPECT_EQ(0, peer_bad(&p, 0, N / 2, 50000, 1));
+	ASSERT_EQ(0, peer_end(&p));
+}
+
+MEMCG_TEST(madvise_without_memory)
+{
+	char *mem = fill_own();
+	int fd = limit_fd();
+	int ret, err;
+
+	ASSERT_NE(NULL, mem);
+	ASSERT_EQ(0, madvise(mem, N * PAGE_BYTES, MADV_MERGEABLE));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(CONTENTS, N - CONTENTS, 0);
+	/* From one limit to the other not even a page of stack can be had. */
+	ASSERT_TRUE(limit_write(fd, "max"));
+	ASSERT_TRUE(limit_write(fd, LIMIT));
+	ret = madvise(mem, N * PAGE_BYTES, MADV_UNMERGEABLE);
+	err = errno;
+	ASSERT_TRUE(limit_write(fd, "max"));
+	EXPECT_EQ(0, bad_own(mem));
+	EXPECT_EQ(-1, ret);
+	EXPECT_EQ(EAGAIN, err);
+	EXPECT_LT(0, mem_count_ksm(0, mem, N));
+	/* What it was asked for before still holds. */
+	EXPECT_TRUE(vma_has_flag(mem, "mg"));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(CONTENTS, N - CONTENTS, 0);
+	EXPECT_EQ(0, bad_own(mem));
+	EXPECT_EQ(0, madvise(mem, N * PAGE_BYTES, MADV_UNMERGEABLE));
+	EXPECT_EQ(0, mem_count_ksm(0, mem, N));
+	EXPECT_EQ(0, bad_own(mem));
+}
+
+MEMCG_TEST(prctl_without_memory)
+{
+	char *mem = fill_own();
+	int fd = limit_fd();
+	int ret, err;
+
+	ASSERT_NE(NULL, mem);
+	ASSERT_EQ(0, prctl(PR_SET_MEMORY_MERGE, 1, 0, 0, 0));
+	ASSERT_EQ(0, ksm_scans(4));
+	ASSERT_EQ(N, mem_count_ksm(0, mem, N));
+	/* From one limit to the other not even a page of stack can be had. */
+	ASSERT_TRUE(limit_write(fd, "max"));
+	ASSERT_TRUE(limit_write(fd, LIMIT));
+	ret = prctl(PR_SET_MEMORY_MERGE, 0, 0, 0, 0);
+	err = errno;
+	ASSERT_TRUE(limit_write(fd, "max"));
+	EXPECT_EQ(0, bad_own(mem));
+	EXPECT_EQ(-1, ret);
+	EXPECT_EQ(ENOMEM, err);
+	EXPECT_EQ(1, prctl(PR_GET_MEMORY_MERGE, 0, 0, 0, 0));
+	EXPECT_TRUE(vma_has_flag(mem, "mg"));
+	EXPECT_LT(0, mem_count_ksm(0, mem, N));
+	ASSERT_EQ(0, ksm_scans(4));
+	EXPECT_EQ(N, mem_count_ksm(0, mem, N));
+	EXPECT_EQ(0, prctl(PR_SET_MEMORY_MERGE, 0, 0, 0, 0));
+	EXPECT_EQ(0, prctl(PR_GET_MEMORY_MERGE, 0, 0, 0, 0));
+	EXPECT_EQ(0, mem_count_ksm(0, mem, N));
+	EXPECT_EQ(0, bad_own(mem));
+}
+
+/* A process that does nothing but unmerge; its wait status. */
+static int unmerge_all_from(bool in_group)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		if (in_group && cgroup_enter(0))
+			_exit(100);
+		_exit(ksm_write("run", "2") ? 1 : 0);
+	}
+	return waitpid(pid, &status, 0) == pid ? status : -1;
+}
+
+/*
+ * Whoever unmerges memory that does not fit is the cause of the trouble, and
+ * not whoever owns the memory, however much it is.
+ */
+MEMCG_TEST(run_without_memory_kills_the_writer)
+{
+	struct peer owner, other;
+	int status;
+
+	ASSERT_EQ(0, ksm_set("max_page_sharing", 4 * N));
+	ASSERT_EQ(0, start_in_group(&owner));
+	ASSERT_EQ(0, start_in_group(&other));
+	ASSERT_EQ(0, peer_madvise(&owner, 0, N, MADV_MERGEABLE));
+	ASSERT_EQ(0, peer_madvise(&other, 0, N, MADV_MERGEABLE));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(CONTENTS, 2 * N - CONTENTS, 0);
+	ASSERT_EQ(0, set_limit(LIMIT));
+	status = unmerge_all_from(true);
+	TH_LOG("wait status of the writer: %#x", status);
+	EXPECT_TRUE(WIFSIGNALED(status) ? WTERMSIG(status) == SIGKILL :
+		    WEXITSTATUS(status) == 1);
+	EXPECT_EQ(0, ksm_read("run"));
+	EXPECT_LT(0, ksm_read("pages_sharing"));
+	/* In a full group they could not even answer. */
+	ASSERT_EQ(0, set_limit("max"));
+	EXPECT_EQ(0, bad(&owner));
+	EXPECT_EQ(0, bad(&other));
+	ASSERT_EQ(0, ksm_set("run", 2));
+	ASSERT_COUNTERS(0, 0, 0);
+	EXPECT_EQ(0, bad(&owner));
+	EXPECT_EQ(0, bad(&other));
+	ASSERT_EQ(0, peer_end(&owner));
+	ASSERT_EQ(0, peer_end(&other));
+}
+
+/* From elsewhere: then it is a matter of those in the group alone. */
+MEMCG_TEST(run_by_somebody_outside)
+{
+	struct peer inside, outside;
+	int status;
+
+	ASSERT_EQ(0, ksm_set("max_page_sharing", 4 * N));
+	ASSERT_EQ(0, start_in_group(&inside));
+	ASSERT_EQ(0, peer_start(&outside, N));
+	ASSERT_EQ(0, fill(&outside));
+	ASSERT_EQ(0, peer_madvise(&inside, 0, N, MADV_MERGEABLE));
+	ASSERT_EQ(0, peer_madvise(&outside, 0, N, MADV_MERGEABLE));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(CONTENTS, 2 * N - CONTENTS, 0);
+	ASSERT_EQ(0, set_limit(LIMIT));
+	status = unmerge_all_from(false);
+	EXPECT_TRUE(WIFEXITED(status));
+	EXPECT_GE(1, WEXITSTATUS(status));
+	EXPECT_EQ(-SIGKILL, peer_end(&inside));
+	EXPECT_EQ(0, bad(&outside));
+	ASSERT_EQ(0, ksm_settle());
+	EXPECT_EQ(N, mem_count_ksm(outside.pid, outside.mem, N));
+	EXPECT_EQ(0, bad(&outside));
+	ASSERT_EQ(0, peer_end(&outside));
+}
+
+TEST_HARNESS_MAIN
