@@ -8,12 +8,14 @@ KERNEL ?= ksm
 
 export KERNEL
 
-.PHONY: help demo test kernel kernel-base kernel-debug check clean
+.PHONY: help demo test bench kernel kernel-base kernel-debug check clean
 
 help:
 	@echo 'make demo          three real KVM guests share memory, checked and reported'
 	@echo '                   (KERNEL=base: the same on the kernel as Debian ships it)'
 	@echo 'make test          every test, on the release and the debug kernel'
+	@echo 'make bench         what the scan, merging and the rest cost, beside the base'
+	@echo '                   (BENCH=--full: the long one; tools/bench/bench --help)'
 	@echo 'make kernel        build/ksm/bzImage: the base with this KSM'
 	@echo 'make kernel-base   build/base/bzImage: the base as it is'
 	@echo 'make kernel-debug  build/debug/bzImage: with KASAN, lockdep, KUnit and the like'
@@ -26,6 +28,9 @@ demo:
 
 test:
 	+@tools/test/run
+
+bench:
+	+@tools/bench/bench $(BENCH)
 
 kernel:
 	+@tools/vm/build ksm

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the parts of the program that measures know of each other: main.c
+ * picks workloads, ksm.c steps ksmd from scan to scan, memory.c has memory of
+ * known content; the other files are the workloads.
+ */
+#ifndef KSM_BENCH_H
+#define KSM_BENCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define PAGE_BYTES	4096UL
+#define PAGE_WORDS	(PAGE_BYTES / sizeof(uint64_t))
+#define MIB_PAGES	(1048576UL / PAGE_BYTES)
+
+struct options {
+	size_t pages;		/* of most workloads */
+	size_t exit_pages;	/* of the process that exits with merged memory */
+	size_t curve_pages;	/* the largest size of the curve */
+};
+
+extern struct options opt;
+
+/* main.c: the results, a line each */
+void figure(const char *name, double value, const char *unit);
+bool check(bool held, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void skip(const char *why);
+void series(const char *name, double x, double y);
+void die(const char *fmt, ...) __attribute__((format(printf, 1, 2), noreturn));
+
+/* ksm.c */
+struct cost {
+	uint64_t cpu;		/* nanoseconds of all ksmd threads */
+	uint64_t wall;		/* nanoseconds */
+	unsigned int scans;
+};
+
+struct setting {
+	const char *file;
+	long value;
+};
+
+bool ksm_has(const char *file);
+long ksm_read(const char *file);
+void ksm_write(const char *file, long value);
+void ksm_reset(void);
+void ksm_scan(struct cost *sum);
+void ksm_scans(struct cost *sum, unsigned int n);
+bool ksm_scan_until(struct cost *sum, long saved, unsigned int most);
+void ksm_run_paced(long pages, long millisecs);
+void ksm_stop(void);
+void ksm_wait_idle(void);
+uint64_t ksmd_cpu(void);
+long ksm_saved(void);
+void figure_cost(const char *name, const struct cost *cost, size_t pages);
+
+/* memory.c */
+enum content { CONTENT_RANDOM, CONTENT_TAIL, CONTENT_HEAD };
+
+struct area {
+	char *mem;
+	size_t pages;
+	enum content content;
+	uint64_t *seed;		/* of each page; 0: zeroes */
+};
+
+void area_make(struct area *a, size_t pages, enum content content);
+void area_advise(const struct area *a, int advice);
+void area_fill_page(struct area *a, size_t page, uint64_t seed);
+void area_fill_unique(struct area *a);
+void area_fill_repeating(struct area *a, size_t from, size_t contents);
+size_t area_wrong(const struct area *a);
+bool area_check(const struct area *a);
+void area_free(struct area *a);
+void area_merge(struct area *a, size_t pages, enum content content);
+void *reserve(size_t bytes, size_t align);
+uint64_t mix(uint64_t x);
+
+/* time */
+uint64_t now(void);
+uint64_t thread_cpu(void);
+void sleep_ms(unsigned int ms);
+
+/* /proc */
+long file_key(const char *path, const char *key);
+bool file_write(const char *path, const char *text);
+
+/* Tells the workloads that memory is full of these: enough to make chains. */
+#define CONTENTS	64UL
+
+/* The workloads */
+void unique(void);
+void alike_tail(void);
+void alike_head(void);
+void smart(void);
+void rewrite(void);
+void rewrite_smart(void);
+void reread(void);
+void appear(void);
+void sparse(void);
+void metadata(void);
+void curve(void);
+void half(void);
+void all(void);
+void zero(void);
+void processes(void);
+void huge_none(void);
+void huge_one(void);
+void huge_all(void);
+void saved(void);
+void cow(void);
+void unmerge(void);
+void run2(void);
+void exiting(void);
+void rmap(void);
+void beside(void);
+void mmap_waits(void);
+void workers(void);
+
+#endif

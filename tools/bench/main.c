@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Runs the workloads named on its command line, each in a process of its own,
+ * on the kernel that it finds itself on, and prints what they measured.
+ *
+ * As process 1 it is all that runs: it mounts what it needs and switches the
+ * machine off at the end.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "bench.h"
+
+struct options opt = {
+	.pages = 64 * MIB_PAGES,
+	.exit_pages = 64 * MIB_PAGES,
+	.curve_pages = 256 * MIB_PAGES,
+};
+
+static const struct {
+	const char *name;
+	void (*run)(void);
+} workloads[] = {
+	{ "unique", unique },
+	{ "tail", alike_tail },
+	{ "head", alike_head },
+	{ "smart", smart },
+	{ "rewrite", rewrite },
+	{ "rewrite-smart", rewrite_smart },
+	{ "reread", reread },
+	{ "appear", appear },
+	{ "sparse", sparse },
+	{ "metadata", metadata },
+	{ "curve", curve },
+	{ "half", half },
+	{ "all", all },
+	{ "zero", zero },
+	{ "processes", processes },
+	{ "huge-none", huge_none },
+	{ "huge-one", huge_one },
+	{ "huge-all", huge_all },
+	{ "saved", saved },
+	{ "cow", cow },
+	{ "unmerge", unmerge },
+	{ "run2", run2 },
+	{ "exit", exiting },
+	{ "rmap", rmap },
+	{ "beside", beside },
+	{ "mmap", mmap_waits },
+	{ "workers", workers },
+};
+
+#define NR_WORKLOADS (sizeof(workloads) / sizeof(workloads[0]))
+
+static const char *current;
+
+void figure(const char *name, double value, const char *unit)
+{
+	printf("@figure %s.%s %.6g %s\n", current, name, value, unit);
+	fflush(stdout);
+}
+
+bool check(bool held, const char *fmt, ...)
+{
+	va_list args;
+
+	printf("@check %s %s ", held ? "ok" : "FAILED", current);
+	va_start(args, fmt);
+	vprintf(fmt, args);
+	va_end(args);
+	printf("\n");
+	fflush(stdout);
+	return held;
+}
+
+void skip(const char *why)
+{
+	printf("@skip %s %s\n", current, why);
+	fflush(stdout);
+}
+
+void series(const char *name, double x, double y)
+{
+	printf("@series %s.%s %.6g %.6g\n", current, name, x, y);
+}
+
+void die(const char *fmt, ...)
+{
+	va_list args;
+
+	printf("@check FAILED %s ", current);
+	va_start(args, fmt);
+	vprintf(fmt, args);
+	va_end(args);
+	printf("\n");
+	fflush(stdout);
+	_exit(1);
+}
+
+static bool run(const char *name)
+{
+	size_t i;
+	int status;
+	pid_t pid;
+
+	for (i = 0; i < NR_WORKLOADS; i++)
+		if (!strcmp(workloads[i].name, name))
+			break;
+	current = name;
+	if (i == NR_WORKLOADS)
+		return check(false, "there is no such workload");
+	printf("@begin %s\n", name);
+	fflush(stdout);
+	pid = fork();
+	if (pid < 0)
+		return check(false, "fork: %s", strerror(errno));
+	if (!pid) {
+		ksm_reset();
+		workloads[i].run();
+		fflush(stdout);
+		_exit(0);
+	}
+	/* As process 1 it gets the orphans of others, too. */
+	while (wait(&status) != pid)
+		;
+	ksm_reset();
+	if (!WIFEXITED(status))
+		return check(false, "killed by signal %d", WTERMSIG(status));
+	printf("@end %s %d\n", name, WEXITSTATUS(status));
+	fflush(stdout);
+	return !WEXITSTATUS(status);
+}
+
+static void become_init(void)
+{
+	if (mount("proc", "/proc", "proc", 0, NULL) || mount("sysfs", "/sys", "sysfs", 0, NULL))
+		die("mount: %s", strerror(errno));
+}
+
+static void usage(void)
+{
+	size_t i;
+
+	printf("Usage: in-vm [--pages N] [--exit-pages N] [--curve-pages N] WORKLOAD...\n\n"
+	       "Measures the running kernel's KSM, as root. Workloads:");
+	for (i = 0; i < NR_WORKLOADS; i++)
+		printf(" %s", workloads[i].name);
+	printf("\n");
+}
+
+static size_t number(const char *text)
+{
+	char *end;
+	size_t value = strtoul(text, &end, 10);
+
+	if (*end || !value)
+		die("not a number of pages: %s", text);
+	return value;
+}
+
+static void parse(int argc, char **argv)
+{
+	static const struct option longopts[] = {
+		{ "pages", required_argument, NULL, 'p' },
+		{ "exit-pages", required_argument, NULL, 'e' },
+		{ "curve-pages", required_argument, NULL, 'c' },
+		{ "help", no_argument, NULL, 'h' },
+		{ 0 }
+	};
+	int c;
+
+	while ((c = getopt_long(argc, argv, "h", longopts, NULL)) != -1) {
+		switch (c) {
+		case 'p':
+			opt.pages = number(optarg);
+			break;
+		case 'e':
+			opt.exit_pages = number(optarg);
+			break;
+		case 'c':
+			opt.curve_pages = number(optarg);
+			break;
+		case 'h':
+			usage();
+			exit(0);
+		default:
+			exit(2);
+		}
+	}
+}
+
+int main(int argc, char **argv)
+{
+	bool init = getpid() == 1;
+	struct utsname uts;
+	bool good = true;
+
+	current = "in-vm";
+	if (init)
+		become_init();
+	parse(argc, argv);
+	uname(&uts);
+	printf("@kernel %s\n", uts.release);
+	/* User-mode Linux puts parameters of its own behind ours. */
+	for (; optind < argc && !strchr(argv[optind], '='); optind++)
+		good &= run(argv[optind]);
+	printf("@done %d\n", !good);
+	fflush(stdout);
+	if (init)
+		reboot(RB_POWER_OFF);
+	return !good;
+}
