@@ -179,7 +179,7 @@ void processes(void)
 	struct cost merge = { 0 }, later = { 0 };
 	pid_t pid[PROCESSES];
 	int ready[2], go[2];
-	uint64_t start;
+	uint64_t start, cpu;
 	int i;
 
 	if (pipe(ready) || pipe(go))
@@ -202,10 +202,13 @@ void processes(void)
 			die("write: %s", strerror(errno));
 	i = answers(ready[0], 'g');
 	check(i == PROCESSES, "%d of %d processes find their content", i, PROCESSES);
+	cpu = ksmd_cpu();
 	start = now();
 	for (i = 0; i < PROCESSES; i++)
 		kill(pid[i], SIGKILL);
 	for (i = 0; i < PROCESSES; i++)
 		waitpid(pid[i], NULL, 0);
 	figure("exit", (now() - start) / 1e3 / PROCESSES, "us/process");
+	ksm_wait_idle();
+	figure("exit-ksmd", (ksmd_cpu() - cpu) / 1e3 / PROCESSES, "us/process");
 }
