@@ -73,6 +73,7 @@ void guests_idle(double seconds);
 /* report.c */
 struct result {
 	struct sample filled, settled;
+	struct sample found;	/* when 95 % of what is shared in the end was */
 	double memory_ready;
 	bool in_time;
 	unsigned long resident_kib;
