@@ -24,10 +24,10 @@ struct options {
 extern struct options opt;
 
 /* main.c: the results, a line each */
-void figure(const char *name, double value, const char *unit);
-bool check(bool held, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void skip(const char *why);
-void series(const char *name, double x, double y);
+void put_figure(const char *name, double value, const char *unit);
+bool expect(bool held, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void put_skipped(const char *why);
+void put_series(const char *name, double x, double y);
 void die(const char *fmt, ...) __attribute__((format(printf, 1, 2), noreturn));
 
 /* ksm.c */
@@ -91,32 +91,32 @@ bool file_write(const char *path, const char *text);
 #define CONTENTS	64UL
 
 /* The workloads */
-void unique(void);
-void alike_tail(void);
-void alike_head(void);
-void smart(void);
-void rewrite(void);
-void rewrite_smart(void);
-void reread(void);
-void appear(void);
-void sparse(void);
-void metadata(void);
-void curve(void);
-void half(void);
-void all(void);
-void zero(void);
-void processes(void);
-void huge_none(void);
-void huge_one(void);
-void huge_all(void);
-void saved(void);
-void cow(void);
-void unmerge(void);
-void run2(void);
-void exiting(void);
-void rmap(void);
-void beside(void);
-void mmap_waits(void);
-void workers(void);
+void measure_unique(void);
+void measure_tail(void);
+void measure_head(void);
+void measure_smart(void);
+void measure_rewrite(void);
+void measure_rewrite_smart(void);
+void measure_reread(void);
+void measure_appear(void);
+void measure_sparse(void);
+void measure_metadata(void);
+void measure_curve(void);
+void measure_half(void);
+void measure_all(void);
+void measure_zero(void);
+void measure_processes(void);
+void measure_huge_none(void);
+void measure_huge_one(void);
+void measure_huge_all(void);
+void measure_saved(void);
+void measure_cow(void);
+void measure_unmerge(void);
+void measure_run2(void);
+void measure_exit(void);
+void measure_rmap(void);
+void measure_beside(void);
+void measure_mmap(void);
+void measure_workers(void);
 
 #endif

@@ -33,7 +33,8 @@ static double write_for(struct area *a, uint64_t ns)
 			at ^= at << 13;
 			at ^= at >> 7;
 			at ^= at << 17;
-			*(volatile uint64_t *)(a->mem + at % a->pages * PAGE_BYTES) = at;
+			__atomic_store_n((uint64_t *)(a->mem + at % a->pages * PAGE_BYTES), at,
+					 __ATOMIC_RELAXED);
 		}
 		writes += 1000;
 	} while (now() < end);
@@ -57,7 +58,7 @@ static long calibrate(struct area *a)
 }
 
 /* Windows with and without ksmd take turns, so that both see the same machine. */
-void beside(void)
+void measure_beside(void)
 {
 	double alone = 0, scanned = 0, pages = 0, seconds = 0;
 	uint64_t cpu = 0, start;
@@ -83,12 +84,12 @@ void beside(void)
 		seconds += (now() - start) / 1e9;
 		ksm_stop();
 	}
-	figure("alone", alone / (WINDOWS / 2) / 1e6, "M/s");
-	figure("scanned", scanned / (WINDOWS / 2) / 1e6, "M/s");
-	figure("throughput", scanned / alone, "of alone");
-	figure("pages", pages / seconds, "pages/s");
-	figure("ksmd", 100 * cpu / 1e9 / seconds, "% CPU");
-	check(pages > 0, "%.0f pages were scanned beside it", pages);
+	put_figure("alone", alone / (WINDOWS / 2) / 1e6, "M/s");
+	put_figure("scanned", scanned / (WINDOWS / 2) / 1e6, "M/s");
+	put_figure("throughput", scanned / alone, "of alone");
+	put_figure("pages", pages / seconds, "pages/s");
+	put_figure("ksmd", 100 * cpu / 1e9 / seconds, "% CPU");
+	expect(pages > 0, "%.0f pages were scanned beside it", pages);
 }
 
 /* ------------------------------------------------------- waits for mmap_lock */
@@ -111,7 +112,7 @@ static double percentile(const unsigned int *bucket, unsigned long total, double
 }
 
 /* Maps and unmaps a page over and over while its other memory is scanned. */
-void mmap_waits(void)
+void measure_mmap(void)
 {
 	static unsigned int bucket[BUCKETS];
 	uint64_t start, last, took, longest = 0, end;
@@ -138,12 +139,12 @@ void mmap_waits(void)
 	}
 	scanned = ksm_read("pages_scanned") - scanned;
 	ksm_stop();
-	figure("median", percentile(bucket, calls, .5), "us");
-	figure("p99", percentile(bucket, calls, .99), "us");
-	figure("worst", longest / 1e3, "us");
-	figure("calls", (double)calls / WAIT_SECONDS, "calls/s");
-	figure("scanned", (double)scanned / WAIT_SECONDS, "pages/s");
-	check(scanned > 0, "%ld pages were scanned meanwhile", scanned);
+	put_figure("median", percentile(bucket, calls, .5), "us");
+	put_figure("p99", percentile(bucket, calls, .99), "us");
+	put_figure("worst", longest / 1e3, "us");
+	put_figure("calls", (double)calls / WAIT_SECONDS, "calls/s");
+	put_figure("scanned", (double)scanned / WAIT_SECONDS, "pages/s");
+	expect(scanned > 0, "%ld pages were scanned meanwhile", scanned);
 	area_check(&a);
 }
 
@@ -193,7 +194,7 @@ static void split_area(struct area *a)
 }
 
 /* Pages 0 and 2 are merged; all others are there, and different. */
-void rmap(void)
+void measure_rmap(void)
 {
 	struct cost cost = { 0 };
 	uint64_t start, frame;
@@ -202,7 +203,7 @@ void rmap(void)
 
 	fd = open(IDLE_BITMAP, O_RDWR | O_CLOEXEC);
 	if (fd < 0) {
-		skip("no " IDLE_BITMAP);
+		put_skipped("no " IDLE_BITMAP);
 		return;
 	}
 	area_make(&a, VMAS, CONTENT_RANDOM);
@@ -212,14 +213,14 @@ void rmap(void)
 	if (!ksm_scan_until(&cost, 2, 20))
 		return;
 	frame = frame_of(a.mem);
-	check(frame && frame == frame_of(a.mem + 2 * PAGE_BYTES), "two pages are one");
+	expect(frame && frame == frame_of(a.mem + 2 * PAGE_BYTES), "two pages are one");
 	mark_idle(fd, frame);
 	start = thread_cpu();
 	for (i = 0; i < WALKS; i++)
 		mark_idle(fd, frame);
-	figure("walk", (thread_cpu() - start) / 1e3 / WALKS, "us");
-	check(is_idle(fd, frame), "the page is idle");
-	(void)*(volatile char *)(a.mem + 2 * PAGE_BYTES);
-	check(!is_idle(fd, frame), "an access through the second mapping is found");
+	put_figure("walk", (thread_cpu() - start) / 1e3 / WALKS, "us");
+	expect(is_idle(fd, frame), "the page is idle");
+	(void)__atomic_load_n(a.mem + 2 * PAGE_BYTES, __ATOMIC_RELAXED);
+	expect(!is_idle(fd, frame), "an access through the second mapping is found");
 	area_check(&a);
 }

@@ -276,8 +276,8 @@ bool ksm_scan_until(struct cost *sum, long pages, unsigned int most)
 {
 	while (most-- && ksm_saved() < pages)
 		ksm_scan(sum);
-	return check(ksm_saved() >= pages, "merged %ld pages of %ld in %u scans", ksm_saved(),
-		     pages, sum->scans);
+	return expect(ksm_saved() >= pages, "merged %ld pages of %ld in %u scans", ksm_saved(),
+		      pages, sum->scans);
 }
 
 /* Runs ksmd on its own, as a user would, until ksm_stop(). */
@@ -292,5 +292,5 @@ void ksm_run_paced(long pages, long millisecs)
 /* The mean cost of a scan, per page. */
 void figure_cost(const char *name, const struct cost *cost, size_t pages)
 {
-	figure(name, (double)cost->cpu / cost->scans / pages, "ns/page");
+	put_figure(name, (double)cost->cpu / cost->scans / pages, "ns/page");
 }

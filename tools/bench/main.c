@@ -30,46 +30,46 @@ static const struct {
 	const char *name;
 	void (*run)(void);
 } workloads[] = {
-	{ "unique", unique },
-	{ "tail", alike_tail },
-	{ "head", alike_head },
-	{ "smart", smart },
-	{ "rewrite", rewrite },
-	{ "rewrite-smart", rewrite_smart },
-	{ "reread", reread },
-	{ "appear", appear },
-	{ "sparse", sparse },
-	{ "metadata", metadata },
-	{ "curve", curve },
-	{ "half", half },
-	{ "all", all },
-	{ "zero", zero },
-	{ "processes", processes },
-	{ "huge-none", huge_none },
-	{ "huge-one", huge_one },
-	{ "huge-all", huge_all },
-	{ "saved", saved },
-	{ "cow", cow },
-	{ "unmerge", unmerge },
-	{ "run2", run2 },
-	{ "exit", exiting },
-	{ "rmap", rmap },
-	{ "beside", beside },
-	{ "mmap", mmap_waits },
-	{ "workers", workers },
+	{ "unique", measure_unique },
+	{ "tail", measure_tail },
+	{ "head", measure_head },
+	{ "smart", measure_smart },
+	{ "rewrite", measure_rewrite },
+	{ "rewrite-smart", measure_rewrite_smart },
+	{ "reread", measure_reread },
+	{ "appear", measure_appear },
+	{ "sparse", measure_sparse },
+	{ "metadata", measure_metadata },
+	{ "curve", measure_curve },
+	{ "half", measure_half },
+	{ "all", measure_all },
+	{ "zero", measure_zero },
+	{ "processes", measure_processes },
+	{ "huge-none", measure_huge_none },
+	{ "huge-one", measure_huge_one },
+	{ "huge-all", measure_huge_all },
+	{ "saved", measure_saved },
+	{ "cow", measure_cow },
+	{ "unmerge", measure_unmerge },
+	{ "run2", measure_run2 },
+	{ "exit", measure_exit },
+	{ "rmap", measure_rmap },
+	{ "beside", measure_beside },
+	{ "mmap", measure_mmap },
+	{ "workers", measure_workers },
 };
 
 #define NR_WORKLOADS (sizeof(workloads) / sizeof(workloads[0]))
 
 static const char *current;
 
-void figure(const char *name, double value, const char *unit)
+void put_figure(const char *name, double value, const char *unit)
 {
 	printf("@figure %s.%s %.6g %s\n", current, name, value, unit);
 	fflush(stdout);
 }
 
-bool check(bool held, const char *fmt, ...)
+bool expect(bool held, const char *fmt, ...)
 {
 	va_list args;
 
@@ -82,13 +82,13 @@ bool check(bool held, const char *fmt, ...)
 	return held;
 }
 
-void skip(const char *why)
+void put_skipped(const char *why)
 {
 	printf("@skip %s %s\n", current, why);
 	fflush(stdout);
 }
 
-void series(const char *name, double x, double y)
+void put_series(const char *name, double x, double y)
 {
 	printf("@series %s.%s %.6g %.6g\n", current, name, x, y);
 }
@@ -117,12 +117,12 @@ static bool run(const char *name)
 			break;
 	current = name;
 	if (i == NR_WORKLOADS)
-		return check(false, "there is no such workload");
+		return expect(false, "there is no such workload");
 	printf("@begin %s\n", name);
 	fflush(stdout);
 	pid = fork();
 	if (pid < 0)
-		return check(false, "fork: %s", strerror(errno));
+		return expect(false, "fork: %s", strerror(errno));
 	if (!pid) {
 		ksm_reset();
 		workloads[i].run();
@@ -134,7 +134,7 @@ static bool run(const char *name)
 		;
 	ksm_reset();
 	if (!WIFEXITED(status))
-		return check(false, "killed by signal %d", WTERMSIG(status));
+		return expect(false, "killed by signal %d", WTERMSIG(status));
 	printf("@end %s %d\n", name, WEXITSTATUS(status));
 	fflush(stdout);
 	return !WEXITSTATUS(status);
@@ -157,7 +157,7 @@ static void usage(void)
 	printf("\n");
 }
 
-static size_t number(const char *text)
+static size_t parse_pages(const char *text)
 {
 	char *end;
 	size_t value = strtoul(text, &end, 10);
@@ -181,13 +181,13 @@ static void parse(int argc, char **argv)
 	while ((c = getopt_long(argc, argv, "h", longopts, NULL)) != -1) {
 		switch (c) {
 		case 'p':
-			opt.pages = number(optarg);
+			opt.pages = parse_pages(optarg);
 			break;
 		case 'e':
-			opt.exit_pages = number(optarg);
+			opt.exit_pages = parse_pages(optarg);
 			break;
 		case 'c':
-			opt.curve_pages = number(optarg);
+			opt.curve_pages = parse_pages(optarg);
 			break;
 		case 'h':
 			usage();

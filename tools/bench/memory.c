@@ -131,7 +131,7 @@ bool area_check(const struct area *a)
 {
 	size_t wrong = area_wrong(a);
 
-	return check(!wrong, "content: %zu pages of %zu are wrong", wrong, a->pages);
+	return expect(!wrong, "content: %zu pages of %zu are wrong", wrong, a->pages);
 }
 
 /* An area that is merged already: CONTENTS different pages. */

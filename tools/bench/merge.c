@@ -19,7 +19,7 @@
 
 static void figure_total(const char *name, const struct cost *cost, size_t pages)
 {
-	figure(name, (double)cost->cpu / pages, "ns/page");
+	put_figure(name, (double)cost->cpu / pages, "ns/page");
 }
 
 static void figure_later(size_t pages)
@@ -40,22 +40,22 @@ static void duplicates(size_t unique_pages)
 	area_fill_repeating(&a, unique_pages, CONTENTS);
 	ksm_scan_until(&cost, a.pages - unique_pages - CONTENTS, MOST_SCANS);
 	figure_total("merge", &cost, a.pages);
-	figure("scans", cost.scans, "scans");
+	put_figure("scans", cost.scans, "scans");
 	figure_later(a.pages);
 	area_check(&a);
 }
 
-void half(void)
+void measure_half(void)
 {
 	duplicates(opt.pages / 2);
 }
 
-void all(void)
+void measure_all(void)
 {
 	duplicates(0);
 }
 
-void zero(void)
+void measure_zero(void)
 {
 	long before = ksm_read("ksm_zero_pages");
 	struct cost cost = { 0 };
@@ -69,13 +69,13 @@ void zero(void)
 	ksm_scan_until(&cost, before + a.pages, MOST_SCANS);
 	figure_total("merge", &cost, a.pages);
 	figure_later(a.pages);
-	check(ksm_read("ksm_zero_pages") - before == (long)a.pages, "%ld of %zu are zero pages",
-	      ksm_read("ksm_zero_pages") - before, a.pages);
+	expect(ksm_read("ksm_zero_pages") - before == (long)a.pages, "%ld of %zu are zero pages",
+	       ksm_read("ksm_zero_pages") - before, a.pages);
 	area_check(&a);
 }
 
 /* Memory saved as time goes by, in steps of a twentieth of a scan. */
-void saved(void)
+void measure_saved(void)
 {
 	long goal = opt.pages / 2 - CONTENTS, merged;
 	uint64_t start, cpu, end;
@@ -89,13 +89,13 @@ void saved(void)
 	ksm_run_paced(opt.pages / 20, 10);
 	do {
 		merged = ksm_read("pages_sharing");
-		series("mib", (now() - start) / 1e9, (double)merged / MIB_PAGES);
+		put_series("mib", (now() - start) / 1e9, (double)merged / MIB_PAGES);
 		sleep_ms(10);
 	} while (ksm_saved() < goal && now() < end);
-	figure("seconds", (now() - start) / 1e9, "s");
+	put_figure("seconds", (now() - start) / 1e9, "s");
 	ksm_stop();
-	figure("cpu", (ksmd_cpu() - cpu) / 1e9, "s");
-	check(ksm_saved() >= goal, "merged %ld pages of %ld", ksm_saved(), goal);
+	put_figure("cpu", (ksmd_cpu() - cpu) / 1e9, "s");
+	expect(ksm_saved() >= goal, "merged %ld pages of %ld", ksm_saved(), goal);
 	area_check(&a);
 }
 
@@ -122,7 +122,7 @@ static long huge_left(void)
 }
 
 /* So many pages in each huge page are the same in all of them. */
-static void huge(size_t duplicates)
+static void measure_huge(size_t duplicates)
 {
 	size_t i, huge_pages;
 	struct cost cost = { 0 };
@@ -133,33 +133,33 @@ static void huge(size_t duplicates)
 	for (i = 0; i < a.pages; i++)
 		area_fill_page(&a, i, i % HUGE_PAGES < duplicates ? 1000 + i % HUGE_PAGES :
 								     1000000 + i);
-	check(huge_left() == (long)huge_pages, "%ld huge pages of %zu to begin with", huge_left(),
-	      huge_pages);
+	expect(huge_left() == (long)huge_pages, "%ld huge pages of %zu to begin with", huge_left(),
+	       huge_pages);
 	if (duplicates) {
 		ksm_scan_until(&cost, huge_pages * duplicates, MOST_SCANS);
 		figure_total("merge", &cost, a.pages);
 	} else {
 		ksm_scans(&cost, 2);
 		figure_total("two-scans", &cost, a.pages);
-		check(huge_left() == (long)huge_pages, "%ld huge pages of %zu are whole",
-		      huge_left(), huge_pages);
+		expect(huge_left() == (long)huge_pages, "%ld huge pages of %zu are whole",
+		       huge_left(), huge_pages);
 	}
-	figure("whole", 100.0 * huge_left() / huge_pages, "%");
+	put_figure("whole", 100.0 * huge_left() / huge_pages, "%");
 	figure_later(a.pages);
 	area_check(&a);
 }
 
-void huge_none(void)
+void measure_huge_none(void)
 {
-	huge(0);
+	measure_huge(0);
 }
 
-void huge_one(void)
+void measure_huge_one(void)
 {
-	huge(1);
+	measure_huge(1);
 }
 
-void huge_all(void)
+void measure_huge_all(void)
 {
-	huge(HUGE_PAGES);
+	measure_huge(HUGE_PAGES);
 }

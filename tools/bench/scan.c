@@ -29,7 +29,7 @@ static void check_unshared(const struct area *a)
 	}
 	unshared = ksm_read("pages_unshared");
 
-	check(unshared == (long)a->pages, "%ld of %zu pages are unshared", unshared, a->pages);
+	expect(unshared == (long)a->pages, "%ld of %zu pages are unshared", unshared, a->pages);
 	area_check(a);
 }
 
@@ -60,23 +60,23 @@ static void different(enum content content)
 	scan_all(&a, "");
 }
 
-void unique(void)
+void measure_unique(void)
 {
 	different(CONTENT_RANDOM);
 }
 
-void alike_tail(void)
+void measure_tail(void)
 {
 	different(CONTENT_TAIL);
 }
 
-void alike_head(void)
+void measure_head(void)
 {
 	different(CONTENT_HEAD);
 }
 
 /* The cost of a page by the size of memory: 64 MiB, and doubled from there. */
-void curve(void)
+void measure_curve(void)
 {
 	size_t pages;
 	char prefix[32];
@@ -91,7 +91,7 @@ void curve(void)
 	}
 }
 
-void smart(void)
+void measure_smart(void)
 {
 	struct cost warm = { 0 }, later = { 0 };
 	struct area a;
@@ -132,18 +132,18 @@ static void rewriting(bool is_smart, unsigned int scans)
 	area_check(&a);
 }
 
-void rewrite(void)
+void measure_rewrite(void)
 {
 	rewriting(false, 4);
 }
 
-void rewrite_smart(void)
+void measure_rewrite_smart(void)
 {
 	rewriting(true, 16);
 }
 
 /* Every page is read by its owner between two scans, and none is written. */
-void reread(void)
+void measure_reread(void)
 {
 	struct cost warm = { 0 }, cost = { 0 };
 	unsigned int scan;
@@ -156,7 +156,7 @@ void reread(void)
 	ksm_scans(&warm, 2);
 	for (scan = 0; scan < 8; scan++) {
 		for (i = 0; i < a.pages; i++)
-			(void)*(volatile char *)(a.mem + i * PAGE_BYTES);
+			(void)__atomic_load_n(a.mem + i * PAGE_BYTES, __ATOMIC_RELAXED);
 		ksm_scan(&cost);
 	}
 	figure_cost("scan", &cost, a.pages);
@@ -164,7 +164,7 @@ void reread(void)
 }
 
 /* One page in 64 becomes one of 16 like it, in memory long known to be idle. */
-void appear(void)
+void measure_appear(void)
 {
 	struct cost warm = { 0 }, cost = { 0 };
 	struct area a;
@@ -178,13 +178,13 @@ void appear(void)
 	for (i = 0; i < a.pages; i += 64)
 		area_fill_page(&a, i, 1000 + count++ / 16);
 	ksm_scan_until(&cost, count, 60);
-	figure("cost", (double)cost.cpu / a.pages, "ns/page");
-	figure("scans", cost.scans, "scans");
+	put_figure("cost", (double)cost.cpu / a.pages, "ns/page");
+	put_figure("scans", cost.scans, "scans");
 	area_check(&a);
 }
 
 /* Pages a GiB apart: what is not there is to cost nothing. */
-void sparse(void)
+void measure_sparse(void)
 {
 	char *mem = reserve(SPARSE_BYTES, PAGE_BYTES);
 	size_t step = SPARSE_BYTES / SPARSE_PAGES;
@@ -196,12 +196,12 @@ void sparse(void)
 	for (i = 0; i < SPARSE_PAGES; i++)
 		*(size_t *)(mem + i * step) = i + 1;
 	ksm_scans(&cost, 2);
-	figure("two-scans", cost.cpu / 1e3, "us");
+	put_figure("two-scans", cost.cpu / 1e3, "us");
 	for (i = 0; i < SPARSE_PAGES; i++)
 		wrong += *(size_t *)(mem + i * step) != i + 1;
-	check(!wrong, "content: %zu pages of %lu are wrong", wrong, SPARSE_PAGES);
-	check(ksm_read("pages_unshared") == (long)SPARSE_PAGES, "%ld of %lu pages are unshared",
-	      ksm_read("pages_unshared"), SPARSE_PAGES);
+	expect(!wrong, "content: %zu pages of %lu are wrong", wrong, SPARSE_PAGES);
+	expect(ksm_read("pages_unshared") == (long)SPARSE_PAGES, "%ld of %lu pages are unshared",
+	       ksm_read("pages_unshared"), SPARSE_PAGES);
 }
 
 /* Bytes that the objects in use of matching slab caches take. */
@@ -223,7 +223,7 @@ static double slab_bytes(const char *prefix)
 }
 
 /* Trees of xarrays are of a cache that others use, too: what was added counts. */
-void metadata(void)
+void measure_metadata(void)
 {
 	double ksm = slab_bytes("ksm"), nodes = slab_bytes("radix_tree_node"), bytes;
 	long own = ksm_has("metadata_bytes") ? ksm_read("metadata_bytes") : -1;
@@ -234,10 +234,12 @@ void metadata(void)
 	area_fill_unique(&a);
 	ksm_scans(&cost, 2);
 	bytes = slab_bytes("ksm") - ksm;
-	figure("objects", bytes / a.pages, "bytes/page");
+	put_figure("objects", bytes / a.pages, "bytes/page");
 	bytes += slab_bytes("radix_tree_node") - nodes;
-	figure("slab", bytes / a.pages, "bytes/page");
-	if (own >= 0)
-		figure("told", (ksm_read("metadata_bytes") - own) / (double)a.pages, "bytes/page");
+	put_figure("slab", bytes / a.pages, "bytes/page");
+	if (own >= 0) {
+		own = ksm_read("metadata_bytes") - own;
+		put_figure("told", (double)own / a.pages, "bytes/page");
+	}
 	check_unshared(&a);
 }

@@ -69,7 +69,7 @@ static void crowd_end(void)
 	for (i = 0; i < crowd.nr; i++)
 		if (waitpid(crowd.pid[i], &status, 0) == crowd.pid[i])
 			good += WIFEXITED(status) && !WEXITSTATUS(status);
-	check(good == crowd.nr, "%d of %d processes find their content", good, crowd.nr);
+	expect(good == crowd.nr, "%d of %d processes find their content", good, crowd.nr);
 	close(crowd.ready[0]);
 	close(crowd.ready[1]);
 	close(crowd.go[0]);
@@ -82,7 +82,7 @@ static void figure_speed(const char *what, int processes, int threads, const str
 	char name[64];
 
 	snprintf(name, sizeof(name), "%s.%s.%d", what, processes == 1 ? "one" : "many", threads);
-	figure(name, opt.pages * 1e6 * cost->scans / cost->wall, "kpages/s");
+	put_figure(name, opt.pages * 1e6 * cost->scans / cost->wall, "kpages/s");
 }
 
 static void measure(int processes, int threads)
@@ -94,8 +94,8 @@ static void measure(int processes, int threads)
 	ksm_scans(&first, 2);
 	ksm_scans(&later, 3);
 	figure_speed("scan", processes, threads, &later);
-	check(ksm_read("pages_unshared") == (long)opt.pages, "%ld of %zu pages are unshared",
-	      ksm_read("pages_unshared"), opt.pages);
+	expect(ksm_read("pages_unshared") == (long)opt.pages, "%ld of %zu pages are unshared",
+	       ksm_read("pages_unshared"), opt.pages);
 	crowd_end();
 
 	crowd_start(processes, false);
@@ -107,13 +107,13 @@ static void measure(int processes, int threads)
 	crowd_end();
 }
 
-void workers(void)
+void measure_workers(void)
 {
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	int threads;
 
 	if (!ksm_has("scan_threads")) {
-		skip("no scan_threads");
+		put_skipped("no scan_threads");
 		return;
 	}
 	for (threads = 1; threads <= cpus; threads *= 2) {
