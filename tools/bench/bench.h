@@ -31,15 +31,12 @@ void put_series(const char *name, double x, double y);
 void die(const char *fmt, ...) __attribute__((format(printf, 1, 2), noreturn));
 
 /* ksm.c */
+#define ALL_PAGES	1000000000L	/* more than there are: one budget, one full scan */
+
 struct cost {
 	uint64_t cpu;		/* nanoseconds of all ksmd threads */
 	uint64_t wall;		/* nanoseconds */
 	unsigned int scans;
-};
-
-struct setting {
-	const char *file;
-	long value;
 };
 
 bool ksm_has(const char *file);

@@ -123,7 +123,7 @@ void measure_mmap(void)
 
 	area_make(&a, opt.pages, CONTENT_RANDOM);
 	area_fill_unique(&a);
-	ksm_run_paced(1000000000, 0);
+	ksm_run_paced(ALL_PAGES, 0);
 	scanned = ksm_read("pages_scanned");
 	start = now();
 	end = start + WAIT_SECONDS * SECOND;

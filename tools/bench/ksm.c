@@ -22,7 +22,6 @@
 #define MAX_THREADS	64
 #define SCAN_SECONDS	300
 #define HOUR_MS		3600000L
-#define ALL_PAGES	1000000000L
 
 static struct {
 	int nr;

@@ -13,7 +13,9 @@
 
 #include "bench.h"
 
-#define MANY	16
+#define MANY		16
+#define LIMIT_NS	(120 * 1000000000ULL)
+#define SCAN_NS		2000000000ULL
 
 /* Processes that share the pages among them. */
 static struct {
@@ -77,33 +79,68 @@ static void crowd_end(void)
 	ksm_reset();
 }
 
-static void figure_speed(const char *what, int processes, int threads, const struct cost *cost)
+static void figure_speed(const char *what, int processes, int threads, double pages,
+			 uint64_t ns)
 {
 	char name[64];
 
 	snprintf(name, sizeof(name), "%s.%s.%d", what, processes == 1 ? "one" : "many", threads);
-	put_figure(name, opt.pages * 1e6 * cost->scans / cost->wall, "kpages/s");
+	put_figure(name, pages * 1e6 / ns, "kpages/s");
 }
 
-static void measure(int processes, int threads)
+static void wait_for_scans(long goal)
 {
-	struct cost first = { 0 }, later = { 0 }, merge = { 0 };
+	uint64_t end = now() + LIMIT_NS;
+
+	while (ksm_read("full_scans") < goal) {
+		if (now() > end)
+			die("full_scans does not reach %ld", goal);
+		sleep_ms(4);
+	}
+}
+
+/*
+ * Workers do not wait for each other at the end of a full scan, so they cannot
+ * be stepped. They run without a pause, and what counts is time as it passes.
+ */
+static void scanning(int processes, int threads)
+{
+	uint64_t start, end;
+	long scans;
 
 	crowd_start(processes, true);
 	ksm_write("scan_threads", threads);
-	ksm_scans(&first, 2);
-	ksm_scans(&later, 3);
-	figure_speed("scan", processes, threads, &later);
+	ksm_run_paced(ALL_PAGES, 0);
+	scans = ksm_read("full_scans") + 2;
+	wait_for_scans(scans);
+	start = now();
+	wait_for_scans(scans + 4);
+	while (now() < start + SCAN_NS)
+		wait_for_scans(ksm_read("full_scans") + 1);
+	end = now();
+	scans = ksm_read("full_scans") - scans;
+	ksm_stop();
+	figure_speed("scan", processes, threads, (double)opt.pages * scans, end - start);
 	expect(ksm_read("pages_unshared") == (long)opt.pages, "%ld of %zu pages are unshared",
 	       ksm_read("pages_unshared"), opt.pages);
 	crowd_end();
+}
+
+static void merging(int processes, int threads)
+{
+	long goal = opt.pages - CONTENTS;
+	uint64_t start, end;
 
 	crowd_start(processes, false);
 	ksm_write("scan_threads", threads);
-	ksm_scan_until(&merge, opt.pages - CONTENTS, 20);
-	/* It is all of the merging that is one piece of work. */
-	merge.scans = 1;
-	figure_speed("merge", processes, threads, &merge);
+	start = now();
+	ksm_run_paced(ALL_PAGES, 0);
+	while (ksm_saved() < goal && now() < start + LIMIT_NS)
+		sleep_ms(4);
+	end = now();
+	expect(ksm_saved() >= goal, "merged %ld pages of %ld", ksm_saved(), goal);
+	ksm_stop();
+	figure_speed("merge", processes, threads, opt.pages, end - start);
 	crowd_end();
 }
 
@@ -117,7 +154,9 @@ void measure_workers(void)
 		return;
 	}
 	for (threads = 1; threads <= cpus; threads *= 2) {
-		measure(1, threads);
-		measure(MANY, threads);
+		scanning(1, threads);
+		scanning(MANY, threads);
+		merging(1, threads);
+		merging(MANY, threads);
 	}
 }
