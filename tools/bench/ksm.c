@@ -222,18 +222,17 @@ void ksm_stop(void)
 /* Nothing merged, nothing known, all settings those of most workloads. */
 void ksm_reset(void)
 {
-	find_threads();
 	if (ksm_has("advisor_mode"))
 		file_write(KSM_DIR "advisor_mode", "none");
 	if (ksm_has("scan_threads"))
 		ksm_write("scan_threads", 1);
+	find_threads();
 	ksm_write("run", 2);
 	ksm_write("pages_to_scan", ALL_PAGES);
 	ksm_write("smart_scan", 0);
 	ksm_write("use_zero_pages", 0);
 	ksm_write("max_page_sharing", 256);
 	ksm_stop();
-	find_threads();
 }
 
 /* One full scan from start to end. */
@@ -282,6 +281,7 @@ bool ksm_scan_until(struct cost *sum, long pages, unsigned int most)
 /* Runs ksmd on its own, as a user would, until ksm_stop(). */
 void ksm_run_paced(long pages, long millisecs)
 {
+	find_threads();
 	ksm_write("pages_to_scan", pages);
 	ksm_write("sleep_millisecs", millisecs);
 	ksm_write("run", 1);
