@@ -144,6 +144,39 @@ static void merging(int processes, int threads)
 	crowd_end();
 }
 
+static uint64_t spin(void)
+{
+	uint64_t end = now() + SCAN_NS / 2, rounds = 0;
+
+	for (; now() < end; rounds++)
+		mix(rounds);
+	return rounds;
+}
+
+/*
+ * What two processes get done that need nothing of each other, to one of them:
+ * more than this no worker can gain on a machine that others use, too.
+ */
+static void machine_gain(void)
+{
+	uint64_t one = spin(), two, other = 0;
+	int result[2];
+	pid_t pid;
+
+	if (pipe(result))
+		die("pipe: %s", strerror(errno));
+	pid = fork();
+	if (pid < 0)
+		die("fork: %s", strerror(errno));
+	two = spin();
+	if (!pid)
+		_exit(write(result[1], &two, sizeof(two)) != sizeof(two));
+	if (read(result[0], &other, sizeof(other)) != sizeof(other))
+		die("no answer from the other process");
+	waitpid(pid, NULL, 0);
+	put_figure("machine.gain", (double)(two + other) / one, "times");
+}
+
 void measure_workers(void)
 {
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
@@ -153,6 +186,7 @@ void measure_workers(void)
 		put_skipped("no scan_threads");
 		return;
 	}
+	machine_gain();
 	for (threads = 1; threads <= cpus; threads *= 2) {
 		scanning(1, threads);
 		scanning(MANY, threads);
