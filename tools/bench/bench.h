@@ -18,7 +18,7 @@
 struct options {
 	size_t pages;		/* of most workloads */
 	size_t exit_pages;	/* of the process that exits with merged memory */
-	size_t curve_pages;	/* the largest size of the curve */
+	size_t curve_pages;	/* of a point of the curve */
 };
 
 extern struct options opt;
@@ -70,7 +70,6 @@ void area_fill_unique(struct area *a);
 void area_fill_repeating(struct area *a, size_t from, size_t contents);
 size_t area_wrong(const struct area *a);
 bool area_check(const struct area *a);
-void area_free(struct area *a);
 void area_merge(struct area *a, size_t pages, enum content content);
 void *reserve(size_t bytes, size_t align);
 uint64_t mix(uint64_t x);

@@ -23,7 +23,7 @@
 struct options opt = {
 	.pages = 64 * MIB_PAGES,
 	.exit_pages = 64 * MIB_PAGES,
-	.curve_pages = 256 * MIB_PAGES,
+	.curve_pages = 64 * MIB_PAGES,
 };
 
 static const struct {

@@ -79,12 +79,6 @@ void area_make(struct area *a, size_t pages, enum content content)
 	area_advise(a, MADV_MERGEABLE);
 }
 
-void area_free(struct area *a)
-{
-	munmap(a->mem, a->pages * PAGE_BYTES);
-	free(a->seed);
-}
-
 void area_advise(const struct area *a, int advice)
 {
 	if (madvise(a->mem, a->pages * PAGE_BYTES, advice))
