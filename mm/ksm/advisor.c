@@ -20,7 +20,7 @@
 /* The value that "none" begins with. */
 #define DEFAULT_PAGES_TO_SCAN	100
 /* A target beyond this is never reached, s: far from where ns overflow. */
-#define TARGET_MAX		(1ULL << 30)
+#define TARGET_MAX		1000000000ULL
 
 /**
  * struct load - what was done since the full scan began
@@ -118,12 +118,11 @@ void ksm_advisor_restart(void)
 }
 
 /**
- * ksm_advisor_account - a worker has scanned
+ * ksm_advisor_account - a worker has scanned, and is about to sleep
  * @pages: how much of its budget it used up
  * @cpu: CPU time that it took, ns
- * @sleeps: the worker is going to sleep now
  */
-void ksm_advisor_account(unsigned long pages, u64 cpu, bool sleeps)
+void ksm_advisor_account(unsigned long pages, u64 cpu)
 {
 	u64 now = ktime_get_ns();
 
@@ -138,7 +137,7 @@ void ksm_advisor_account(unsigned long pages, u64 cpu, bool sleeps)
 	}
 	load.pages += pages;
 	load.cpu += cpu;
-	load.rounds += sleeps;
+	load.rounds++;
 	load.wall = now - began;
 	if (ksm_full_scans() != scans) {
 		apply(&load);

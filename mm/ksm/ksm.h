@@ -517,7 +517,7 @@ int ksm_unmerge_all(void);
 enum ksm_advisor_mode { KSM_ADVISOR_NONE, KSM_ADVISOR_SCAN_TIME };
 
 void ksm_advisor_restart(void);
-void ksm_advisor_account(unsigned long pages, u64 cpu, bool sleeps);
+void ksm_advisor_account(unsigned long pages, u64 cpu);
 void ksm_advisor_set_mode(enum ksm_advisor_mode mode);
 int ksm_advisor_set_pages(unsigned int pages);
 

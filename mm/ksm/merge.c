@@ -438,6 +438,12 @@ static struct folio *find_twin(struct ksm_stable_hits *hits, struct page *page,
 	return NULL;
 }
 
+static bool reserve(struct ksm_stable_node **spare)
+{
+	*spare = ksm_stable_alloc();
+	return *spare;
+}
+
 /*
  * The page is locked and protected, and its content is that of the key. Returns
  * NULL and it is a KSM page; or an equal one that there is, with a reference;
@@ -461,7 +467,7 @@ static struct folio *make_ksm(struct mapping *map, struct ksm_rmap_item *item,
 		twin = find_twin(&hits, map->page, &peer);
 		if (twin)
 			folio_get(twin);
-		else if (peer && !spare && !(spare = ksm_stable_alloc()))
+		else if (peer && !spare && !reserve(&spare))
 			twin = ERR_PTR(-ENOMEM);
 		else if (peer && !folio_trylock(peer))
 			twin = ERR_PTR(-EAGAIN);
@@ -519,8 +525,11 @@ static struct folio *promote_locked(struct mapping *map,
 	twin = err ? ERR_PTR(err) : make_ksm(map, item, node);
 	if (twin)
 		ksm_stable_free(node);
-	trace_ksm_merge_one_page(page_to_pfn(map->page), item,
-				 map->vma->vm_mm, PTR_ERR_OR_ZERO(twin));
+	/* Merging with a twin tells of itself. */
+	if (IS_ERR_OR_NULL(twin))
+		trace_ksm_merge_with_ksm_page(NULL, page_to_pfn(map->page),
+					      item, map->vma->vm_mm,
+					      PTR_ERR_OR_ZERO(twin));
 	return twin;
 }
 

@@ -212,6 +212,7 @@ void ksm_node_prune(struct ksm_stable_node *node, struct rb_root *root,
 	trace_ksm_remove_ksm_page(node->kpfn);
 	count_sharers(node, -(int)node->sharers);
 	hlist_for_each_entry_safe(item, next, &node->items, link) {
+		trace_ksm_remove_rmap_item(node->kpfn, item, ksm_item_mm(item));
 		hlist_del(&item->link);
 		hlist_add_head(&item->link, dropped);
 		ksm_item_set_state(item, KSM_ITEM_CLAIMED);
@@ -225,7 +226,6 @@ static void drop_item(struct ksm_rmap_item *item)
 {
 	struct ksm_chunk *chunk = ksm_item_chunk(item);
 
-	trace_ksm_remove_rmap_item(0, item, chunk->slot->slot.mm);
 	put_anon_vma(item->anon_vma);
 	ksm_mm_count(&chunk->slot->slot.mm->ksm_merging_pages, -1);
 	ksm_item_set_key(item, 0);
@@ -444,6 +444,7 @@ static bool unlink_live(struct ksm_stable_node *node, struct folio *folio,
 	if (how == KSM_RELEASE_IF_UNNEEDED && ksm_item_is_needed(folio, item))
 		return false;
 
+	trace_ksm_remove_rmap_item(node->kpfn, item, ksm_item_mm(item));
 	spin_lock(&shard->lock);
 	hlist_del(&item->link);
 	ksm_item_set_state(item, KSM_ITEM_CLAIMED);

@@ -116,7 +116,7 @@ static enum outcome scan(struct worker *worker)
 	outcome = scan_windows(worker);
 	up_read(&ksm_gate);
 	cpu = task_sched_runtime(current) - cpu;
-	ksm_advisor_account(budget - worker->budget, cpu, outcome != STARVED);
+	ksm_advisor_account(budget - worker->budget, cpu);
 	return outcome;
 }
 
@@ -208,10 +208,9 @@ static void work(struct worker *worker)
 {
 	if (!worker->budget)
 		worker->budget = budget_of(worker);
-	if (scan(worker) == STARVED) {
+	/* The end of a full scan is the end of a round, for all of them. */
+	if (scan(worker) == STARVED)
 		wait_for_others(worker);
-		return;
-	}
 	try_to_freeze();
 	cond_resched();
 	pause_scan(worker);
@@ -223,7 +222,6 @@ static int worker_thread(void *arg)
 	struct worker *worker = arg;
 
 	set_freezable();
-	set_user_nice(current, 5);
 
 	while (!should_stop(worker)) {
 		if (reap_pending(worker) || (!worker->number && !should_scan()))
@@ -271,6 +269,7 @@ static struct worker *worker_start(unsigned int number)
 		return ERR_CAST(thread);
 	}
 	worker->thread = thread;
+	set_user_nice(thread, 5);
 	wake_up_process(thread);
 	return worker;
 }

@@ -42,10 +42,7 @@ DEFINE_EVENT(ksm_enter_exit_template, ksm_enter,
 DEFINE_EVENT(ksm_enter_exit_template, ksm_exit,
 	TP_PROTO(void *mm), TP_ARGS(mm));
 
-/*
- * A page became a KSM page, or gave way to the zero page; @pfn: the page that
- * is mapped now, @err: 0 or why not.
- */
+/* A page gave way to the zero page, @pfn; @err: 0 or why not. */
 TRACE_EVENT(ksm_merge_one_page,
 	TP_PROTO(unsigned long pfn, void *rmap_item, void *mm, int err),
 	TP_ARGS(pfn, rmap_item, mm, err),
@@ -61,7 +58,10 @@ TRACE_EVENT(ksm_merge_one_page,
 		  __entry->rmap_item, __entry->mm, __entry->err)
 );
 
-/* A page gave way to a KSM page; @ksm_page, @pfn: the latter. */
+/*
+ * A page gave way to a KSM page, @ksm_page, @pfn; or, without @ksm_page, became
+ * one itself. @err: 0 or why not.
+ */
 TRACE_EVENT(ksm_merge_with_ksm_page,
 	TP_PROTO(void *ksm_page, unsigned long pfn, void *rmap_item, void *mm,
 		 int err),
