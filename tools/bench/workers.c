@@ -6,10 +6,12 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
-#include <unistd.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "bench.h"
 
@@ -153,6 +155,8 @@ static uint64_t spin(void)
 	area_make(&a, MIB_PAGES, CONTENT_RANDOM);
 	for (; now() < end; pages++)
 		area_fill_page(&a, pages % MIB_PAGES, pages + 1);
+	munmap(a.mem, MIB_PAGES * PAGE_BYTES);
+	free(a.seed);
 	return pages;
 }
 
