@@ -19,24 +19,33 @@
 
 #define WINDOWS		6
 #define WINDOW_NS	(SECOND * 3 / 2)
+#define PLACE_PAGES	64
+#define PLACE_WRITES	4096
 #define BUDGET		1500L	/* pages, each ... */
 #define INTERVAL_MS	150L	/* milliseconds: 10,000 pages a second */
 
-/* Writes to one page after another, in no order; how many in a second. */
+/*
+ * Writes to pages of one place after another; how many in a second. A place is
+ * small, for an emulated TLB grows when it is flushed: the more memory is
+ * written in turn, the more ksmd would seem to help.
+ */
 static double write_for(struct area *a, uint64_t ns)
 {
 	uint64_t start = now(), end = start + ns, writes = 0, at = 88172645463325252ULL;
+	uint64_t *place;
 	int i;
 
 	do {
-		for (i = 0; i < 1000; i++) {
+		at = mix(at + 1);
+		place = (uint64_t *)(a->mem + at % (a->pages - PLACE_PAGES) * PAGE_BYTES);
+		for (i = 0; i < PLACE_WRITES; i++) {
 			at ^= at << 13;
 			at ^= at >> 7;
 			at ^= at << 17;
-			__atomic_store_n((uint64_t *)(a->mem + at % a->pages * PAGE_BYTES), at,
+			__atomic_store_n(place + at % PLACE_PAGES * PAGE_WORDS, at,
 					 __ATOMIC_RELAXED);
 		}
-		writes += 1000;
+		writes += PLACE_WRITES;
 	} while (now() < end);
 	return writes * 1e9 / (now() - start);
 }
@@ -95,7 +104,7 @@ void measure_beside(void)
 /* ------------------------------------------------------- waits for mmap_lock */
 
 #define WAIT_SECONDS	5
-#define BUCKETS		2048	/* of 2 us, the last for all that is longer */
+#define BUCKETS		65536	/* of 2 us, the last for all that is longer */
 #define BUCKET_NS	2000
 
 static double percentile(const unsigned int *bucket, unsigned long total, double part)

@@ -10,6 +10,10 @@
 
 #include "bench.h"
 
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE	23
+#endif
+
 /* The seed of what pages of CONTENT_TAIL and CONTENT_HEAD have in common */
 #define COMMON_SEED	7
 
@@ -76,6 +80,8 @@ void area_make(struct area *a, size_t pages, enum content content)
 		die("no memory");
 	/* Fails where there are no huge pages: all the better. */
 	madvise(a->mem, pages * PAGE_BYTES, MADV_NOHUGEPAGE);
+	/* A fault for each page takes a long time in user-mode Linux. */
+	area_advise(a, MADV_POPULATE_WRITE);
 	area_advise(a, MADV_MERGEABLE);
 }
 
