@@ -12,6 +12,7 @@
  * @pages: of a full scan
  * @cost: CPU time of a page, ns
  * @sleep: length of a sleep, ns
+ * @last: what the last full scan cost
  */
 struct plant {
 	struct ksm_settings set;

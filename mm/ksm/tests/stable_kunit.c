@@ -73,8 +73,8 @@ static struct folio *add_page(struct kunit *test, struct stable_test *st,
 	/* As if something had been inserted since the look-up... */
 	KUNIT_EXPECT_FALSE(test, ksm_stable_insert(node, folio, peer, &spare,
 						   shard->inserts - 1));
-	KUNIT_EXPECT_TRUE(test, folio_test_anon(folio) &&
-				!folio_test_ksm(folio));
+	KUNIT_EXPECT_TRUE(test, folio_test_anon(folio));
+	KUNIT_EXPECT_FALSE(test, folio_test_ksm(folio));
 	/* ...and as if not. */
 	KUNIT_EXPECT_TRUE(test, ksm_stable_insert(node, folio, peer, &spare,
 						  shard->inserts));
