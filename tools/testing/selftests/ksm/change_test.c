@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * With smart_scan: how soon ksmd notices that a page which was idle has changed,
+ * by whatever way, and that its looking does not mislead reclaim.
+ */
+
+#include "ksm_fixture.h"
+
+#include <fcntl.h>
+
+#include "ksm_env.h"
+
+/* Full scans, as Documentation/mm/ksm.rst promises; one may be under way. */
+#define SEEN_WITHIN (2 + 1)
+#define UNSEEN_WITHIN (64 + 2 + 1)
+
+#define SAME 1
+#define OTHER 2
+#define DISTANCE 600	/* pages; not of one page table */
+
+/* A page of some content, and one of another that will become the same. */
+static char *idle_pair(void)
+{
+	char *mem = mem_map(DISTANCE + 1);
+	char *b = PAGE(mem, DISTANCE);
+
+	page_fill(mem, SAME);
+	page_fill(b, OTHER);
+	if (ksm_set("smart_scan", 1) || ksm_set("sleep_millisecs", 20) ||
+	    madvise(mem, (DISTANCE + 1) * PAGE_BYTES, MADV_MERGEABLE) ||
+	    ksm_scans(4) || ksm_read("pages_unshared") != 2)
+		return NULL;
+	return b;
+}
+
+/* How many full scans it takes until the page is merged, or -1. */
+static long scans_until_merged(const char *page, long limit)
+{
+	long first = ksm_read("full_scans"), scans;
+	bool merged;
+
+	ksm_set("run", 1);
+	do {
+		sleep_ms(1);
+		scans = ksm_read("full_scans") - first;
+		merged = page_is_ksm(0, page);
+	} while (!merged && scans <= limit);
+	ksm_set("run", 0);
+	printf("# %s after %ld full scans\n", merged ? "merged" : "not merged", scans);
+	return merged ? scans : -1;
+}
+
+#define EXPECT_MERGED(page, limit) do { \
+	long scans_ = scans_until_merged(page, limit); \
+	EXPECT_LE(0, scans_); \
+	EXPECT_GE(limit, scans_); \
+	EXPECT_EQ(-1, page_diff(page, SAME)); \
+} while (0)
+
+/* As a debugger does: the page is reached without its PTE. */
+static bool write_as_debugger(char *page, uint64_t seed)
+{
+	static char content[PAGE_BYTES];
+	int fd = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
+	bool done;
+
+	page_fill(content, seed);
+	done = fd >= 0 && pwrite(fd, content, PAGE_BYTES, (off_t)(uintptr_t)page) ==
+				  (ssize_t)PAGE_BYTES;
+	close(fd);
+	return done;
+}
+
+KSM_TEST(by_a_write)
+{
+	char *b = idle_pair();
+
+	ASSERT_NE(NULL, b);
+	page_fill(b, SAME);
+	EXPECT_MERGED(b, SEEN_WITHIN);
+}
+
+/* The CPU has the page in its TLB while the accessed bit is cleared. */
+KSM_TEST(by_a_write_again_and_again)
+{
+	char *b = idle_pair();
+	int i;
+
+	ASSERT_NE(NULL, b);
+	for (i = 0; i < 8; i++) {
+		page_fill(b, 100 + i);
+		ASSERT_EQ(0, ksm_scans(0));
+	}
+	page_fill(b, SAME);
+	EXPECT_MERGED(b, SEEN_WITHIN);
+}
+
+KSM_TEST(by_a_write_after_fork)
+{
+	char *b = idle_pair();
+	pid_t pid;
+
+	ASSERT_NE(NULL, b);
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		pause();
+		_exit(0);
+	}
+	page_fill(b, SAME);
+	EXPECT_MERGED(b, SEEN_WITHIN);
+	kill(pid, SIGKILL);
+	ASSERT_EQ(pid, waitpid(pid, NULL, 0));
+}
+
+KSM_TEST(by_swap_and_back)
+{
+	char *b = idle_pair();
+
+	ASSERT_NE(NULL, b);
+	if (swap_start())
+		SKIP(return, "no swap");
+	ASSERT_EQ(0, madvise(b, PAGE_BYTES, MADV_PAGEOUT));
+	EXPECT_EQ(1, mem_count_swapped(0, b, 1));
+	page_fill(b, SAME);
+	EXPECT_MERGED(b, SEEN_WITHIN);
+	EXPECT_EQ(0, swap_stop());
+}
+
+KSM_TEST(by_migration)
+{
+	char *b = idle_pair();
+	int node;
+
+	ASSERT_NE(NULL, b);
+	if (!two_nodes())
+		SKIP(return, "needs two NUMA nodes");
+	node = node_of(b);
+	ASSERT_LE(0, node);
+	ASSERT_TRUE(write_as_debugger(b, SAME));
+	ASSERT_EQ(1, move_to_node(0, b, 1, !node));
+	EXPECT_MERGED(b, SEEN_WITHIN);
+}
+
+KSM_TEST(by_ptrace)
+{
+	char *b = idle_pair();
+
+	ASSERT_NE(NULL, b);
+	ASSERT_TRUE(write_as_debugger(b, SAME));
+	EXPECT_MERGED(b, UNSEEN_WITHIN);
+}
+
+/* As a device does, through pins; while they last, it is not merged. */
+KSM_TEST(by_a_device)
+{
+	char *b = idle_pair();
+	char content[PAGE_BYTES];
+	int from = memfd_create("content", MFD_CLOEXEC);
+	struct ring ring;
+
+	ASSERT_NE(NULL, b);
+	if (ring_open(&ring))
+		SKIP(return, "no io_uring");
+	page_fill(content, SAME);
+	ASSERT_EQ((ssize_t)PAGE_BYTES, pwrite(from, content, PAGE_BYTES, 0));
+	ASSERT_EQ(0, ring_register(&ring, b, PAGE_BYTES));
+	ASSERT_EQ(0, ksm_scans(4));
+	ASSERT_LE(0, ring_read_fixed(&ring, from, b, PAGE_BYTES));
+	ASSERT_EQ(0, ksm_scans(4));
+	EXPECT_FALSE(page_is_ksm(0, b));
+	ASSERT_EQ(0, ring_unregister(&ring));
+	EXPECT_MERGED(b, UNSEEN_WITHIN);
+	close(ring.fd);
+	close(from);
+}
+
+#define HOT 512
+#define COLD 2048
+
+/* Swapped pages of the hot part, when reclaim takes as much as is cold. */
+static long hot_pages_reclaimed(bool scanned)
+{
+	char *mem = mem_map(HOT + COLD);
+	volatile char *hot = mem;
+	long reclaimed;
+	int step, i;
+
+	mem_fill(mem, HOT + COLD, 1000, 1);
+	if (madvise(mem, (HOT + COLD) * PAGE_BYTES, MADV_MERGEABLE) ||
+	    ksm_set("run", scanned))
+		return -1;
+	for (step = 0; step < 24; step++) {
+		long goal = ksm_read("full_scans") + 2;
+
+		for (i = 0; i < HOT; i++)
+			(void)hot[i * PAGE_BYTES];
+		while (scanned && ksm_read("full_scans") < goal)
+			sleep_ms(1);
+		/* Less than was asked for is what it often can do: EAGAIN. */
+		if (step >= 4)
+			file_write(CGROUP "/memory.reclaim", "256K");
+	}
+	ksm_set("run", 0);
+	reclaimed = mem_count_swapped(0, mem, HOT);
+	printf("# ksmd %s: %ld of %d hot, %zu of %d cold pages reclaimed\n",
+	       scanned ? "on" : "off", reclaimed, HOT,
+	       mem_count_swapped(0, PAGE(mem, HOT), COLD), COLD);
+	munmap(mem, (HOT + COLD) * PAGE_BYTES);
+	return reclaimed;
+}
+
+KSM_TEST(reclaim_is_not_misled)
+{
+	long without, with;
+
+	ASSERT_EQ(0, ksm_set("smart_scan", 1));
+	if (swap_start() || cgroup_start())
+		SKIP(return, "no swap or no memory cgroups");
+	ASSERT_EQ(0, cgroup_enter(0));
+	without = hot_pages_reclaimed(false);
+	with = hot_pages_reclaimed(true);
+	EXPECT_LE(0, without);
+	EXPECT_LE(0, with);
+	EXPECT_LE(with, without + HOT / 8);
+	cgroup_stop();
+	EXPECT_EQ(0, swap_stop());
+}
+
+TEST_HARNESS_MAIN
