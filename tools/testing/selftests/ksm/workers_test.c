@@ -124,6 +124,8 @@ KSM_TEST(each_page_once)
 		/* Ends what was begun: the next scan is a whole one. */
 		ASSERT_EQ(0, ksm_set("run", 2));
 		ASSERT_EQ(0, ksm_read("full_scans"));
+		/* Time for all workers to give their windows back. */
+		sleep_ms(300);
 		before = ksm_read("pages_scanned");
 		/* Time to stop it between two scans. */
 		ASSERT_EQ(0, ksm_set("sleep_millisecs", 1500));
