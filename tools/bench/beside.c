@@ -18,7 +18,7 @@
 /* ------------------------------------------------------ writing at full speed */
 
 #define WINDOWS		6
-#define WINDOW_NS	(SECOND * 3 / 2)
+#define WINDOW_NS	SECOND
 #define PLACE_PAGES	64
 #define PLACE_WRITES	4096
 #define BUDGET		1500L	/* pages, each ... */
@@ -103,7 +103,7 @@ void measure_beside(void)
 
 /* ------------------------------------------------------- waits for mmap_lock */
 
-#define WAIT_SECONDS	5
+#define WAIT_SECONDS	3
 #define BUCKETS		65536	/* of 2 us, the last for all that is longer */
 #define BUCKET_NS	2000
 
