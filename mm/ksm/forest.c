@@ -217,10 +217,13 @@ void ksm_stable_remove_frames(unsigned long first, unsigned long end)
 	ksm_drop_items(&dropped);
 }
 
-/* A shard a MiB of memory: a descent takes eight steps, of any size of memory. */
+/*
+ * A shard for 64 pages: a descent takes six steps, of most sizes of memory, and
+ * the shards a byte a page. rmap_items have 16 bits for the number.
+ */
 static unsigned int __init shard_bits(void)
 {
-	unsigned long shards = totalram_pages() >> (20 - PAGE_SHIFT);
+	unsigned long shards = totalram_pages() / 64;
 
 	return clamp_t(unsigned int, order_base_2(shards + 1), 6, 16);
 }

@@ -347,16 +347,6 @@ static void read_huge(struct ksm_scan *scan)
 	}
 }
 
-/* Nothing but the candidates' references is taken across this. */
-static void let_others(struct ksm_scan *scan)
-{
-	if (mmap_lock_is_contended(ksm_scan_mm(scan)) || need_resched()) {
-		ksm_scan_unlock(scan);
-		cond_resched();
-		ksm_scan_lock(scan);
-	}
-}
-
 static void settle_candidates(struct ksm_scan *scan)
 {
 	struct ksm_candidate *cand, *end = scan->cand + scan->nr;
@@ -370,7 +360,9 @@ static void settle_candidates(struct ksm_scan *scan)
 			settle_private(scan, cand);
 		if (cand->held)
 			put_page(cand->page);
-		let_others(scan);
+		/* Nothing but references to pages is taken across this. */
+		if (mmap_lock_is_contended(ksm_scan_mm(scan)) || need_resched())
+			ksm_scan_give_way(scan);
 	}
 }
 

@@ -6,6 +6,7 @@
  * A piece is at most KSM_SCAN_BATCH pages of one page table. While its lock is
  * held pages are only collected; reading, look-ups and merging come after that.
  */
+#include <linux/delay.h>
 #include <linux/freezer.h>
 #include <linux/mm.h>
 #include <linux/memremap.h>
@@ -448,6 +449,32 @@ static void flush_stale_tlb(struct ksm_scan *scan, struct ksm_window *window)
 	flush_tlb_mm(slot->slot.mm);
 }
 
+/* A writer that was woken needs this long to get going, us. */
+#define WRITER_WAKES	20
+#define WRITER_TRIES	50
+
+/**
+ * ksm_scan_give_way - let others have the mmap_lock, and the CPU
+ * @scan: the worker's state
+ *
+ * Who unlocks and locks again takes the lock from under the nose of a writer
+ * that was woken and does not run yet: so wait until it had it.
+ *
+ * Context: mmap_lock held for reading, and again afterwards; sleeps.
+ */
+void ksm_scan_give_way(struct ksm_scan *scan)
+{
+	struct mm_struct *mm = ksm_scan_mm(scan);
+	unsigned int tries;
+
+	ksm_scan_unlock(scan);
+	cond_resched();
+	for (tries = 0; tries < WRITER_TRIES && mmap_lock_is_contended(mm);
+	     tries++)
+		usleep_idle_range(WRITER_WAKES, 2 * WRITER_WAKES);
+	ksm_scan_lock(scan);
+}
+
 /* Does anybody wait for what we hold? */
 static bool should_yield(struct ksm_scan *scan)
 {
@@ -488,8 +515,7 @@ bool ksm_scan_window(struct ksm_scan *scan, struct ksm_window *window,
 				ksm_slot_retire_if_unused(window);
 		}
 		if (!done && should_yield(scan)) {
-			ksm_scan_unlock(scan);
-			cond_resched();
+			ksm_scan_give_way(scan);
 			if (rwsem_is_contended(&ksm_gate) || freezing(current))
 				break;
 		}

@@ -105,6 +105,7 @@ static inline void ksm_scan_unlock(struct ksm_scan *scan)
 	scan->locked = false;
 }
 
+void ksm_scan_give_way(struct ksm_scan *scan);
 void ksm_settle(struct ksm_scan *scan);
 
 #endif /* _MM_KSM_SCAN_H */
