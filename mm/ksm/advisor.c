@@ -87,7 +87,9 @@ static unsigned int advise(const struct load *load,
 		pages = now + div_u64((pages - now) * 3 + 3, 4);
 	else
 		pages = now - div_u64((now - pages) * 3 + 3, 4);
-	return min(max_t(u64, pages, set->advisor_min_pages_to_scan), most);
+	/* With none at all there would be no full scan to learn from any more. */
+	pages = max3(pages, (u64)set->advisor_min_pages_to_scan, 1ULL);
+	return min(pages, most);
 }
 
 static void apply(const struct load *load)
@@ -130,6 +132,10 @@ void ksm_advisor_account(unsigned long pages, u64 cpu)
 		return;
 
 	spin_lock(&advisor_lock);
+	if (ksm_settings.advisor == KSM_ADVISOR_NONE) {
+		spin_unlock(&advisor_lock);
+		return;
+	}
 	if (!began) {
 		/* As if it had slept before, as it will after all others. */
 		start_over(now - cpu - READ_ONCE(ksm_settings.sleep_millisecs) *

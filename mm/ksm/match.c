@@ -174,11 +174,17 @@ static void match_unstable(struct ksm_scan *scan, struct ksm_candidate *cand)
 	ksm_unstable_insert(item);
 }
 
-/* Out of the unstable tree, if it is there; false: somebody has taken it. */
+/*
+ * Makes sure that the item is in no tree, and ours: false if somebody has
+ * claimed it, and may even have made it %KSM_ITEM_STABLE since.
+ */
 static bool leave_tree(struct ksm_rmap_item *item)
 {
-	return ksm_item_state(item) != KSM_ITEM_UNSTABLE ||
-	       ksm_unstable_remove(item);
+	u8 state = ksm_item_state(item);
+
+	if (state == KSM_ITEM_UNSTABLE)
+		return ksm_unstable_remove(item);
+	return state == KSM_ITEM_SEEN;
 }
 
 /* Looks for an equal KSM page. As ksm_merge_with(). */
@@ -249,8 +255,10 @@ static bool read_content(struct ksm_candidate *cand)
 	if (key == ksm_item_key(item) &&
 	    ksm_same_frame(chunk, place, page_to_pfn(cand->page)))
 		return false;
-	if (!leave_tree(item))
+	if (!leave_tree(item)) {
+		retry_soon(item);
 		return false;
+	}
 	ksm_note_frame(chunk, place, page_to_pfn(cand->page));
 	if (key == ksm_item_key(item))
 		return false;
@@ -296,7 +304,8 @@ static void settle_private(struct ksm_scan *scan, struct ksm_candidate *cand)
 		match_shared(scan, cand);
 		return;
 	}
-	if (ksm_item_state(item) == KSM_ITEM_SEEN)
+	/* Who had claimed it may have given it back, without its key. */
+	if (ksm_item_state(item) == KSM_ITEM_SEEN && ksm_item_key(item))
 		match_unstable(scan, cand);
 }
 

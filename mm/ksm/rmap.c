@@ -212,15 +212,23 @@ static bool has_item(struct ksm_stable_node *node, struct mm_struct *mm,
 	return false;
 }
 
-static bool maps_folio(struct vm_area_struct *vma, unsigned long addr,
-		       struct folio *folio)
+static bool walk_finds(struct vm_area_struct *vma, unsigned long addr,
+		       struct folio *folio, unsigned int flags)
 {
-	DEFINE_FOLIO_VMA_WALK(pvmw, folio, vma, addr, PVMW_MIGRATION);
+	DEFINE_FOLIO_VMA_WALK(pvmw, folio, vma, addr, flags);
 
 	if (!page_vma_mapped_walk(&pvmw))
 		return false;
 	page_vma_mapped_walk_done(&pvmw);
 	return true;
+}
+
+/* Does the PTE there lead to the page, or did it until it began to migrate? */
+static bool maps_folio(struct vm_area_struct *vma, unsigned long addr,
+		       struct folio *folio)
+{
+	return walk_finds(vma, addr, folio, PVMW_SYNC) ||
+	       walk_finds(vma, addr, folio, PVMW_MIGRATION);
 }
 
 /* Of more children than this it is not worked out who maps what. */

@@ -131,14 +131,15 @@ static void visit_present_pte(struct ksm_scan *scan, struct vm_area_struct *vma,
 			      struct ksm_rmap_item *item, pte_t pte,
 			      unsigned long addr, bool young, bool unread)
 {
-	struct page *page = mergeable_page(vm_normal_page(vma, addr, pte));
+	struct page *page = vm_normal_page(vma, addr, pte);
 
+	if (page && young)
+		pass_on_young(page_folio(page));
+	page = mergeable_page(page);
 	if (!page) {
 		collect_gone(scan, item, false);
 		return;
 	}
-	if (young)
-		pass_on_young(page_folio(page));
 	visit_page(scan, item, page, unread);
 }
 
@@ -436,13 +437,10 @@ static bool scan_step(struct ksm_scan *scan, struct ksm_window *window)
  * cleared since. That would hide writes from us for as long as it stays there;
  * so once in a full scan an mm whose bits were cleared is flushed.
  */
-static void flush_stale_tlb(struct ksm_scan *scan, struct ksm_window *window)
+static void flush_stale_tlb(struct ksm_window *window)
 {
 	struct ksm_mm_slot *slot = window->slot;
 
-	if (scan->cleared)
-		WRITE_ONCE(slot->tlb_stale, true);
-	scan->cleared = false;
 	if (!window->final || !READ_ONCE(slot->tlb_stale))
 		return;
 	WRITE_ONCE(slot->tlb_stale, false);
@@ -496,6 +494,8 @@ bool ksm_scan_window(struct ksm_scan *scan, struct ksm_window *window,
 {
 	bool done = false;
 
+	if (scan->slot != window->slot)
+		scan->huge_start = ~0UL;
 	scan->slot = window->slot;
 	scan->left = *budget;
 	/* Accessed bits that nobody keeps, or takes from us, are left alone. */
@@ -509,8 +509,11 @@ bool ksm_scan_window(struct ksm_scan *scan, struct ksm_window *window,
 			break;
 		}
 		done = scan_step(scan, window);
+		if (scan->cleared)
+			WRITE_ONCE(window->slot->tlb_stale, true);
+		scan->cleared = false;
 		if (done) {
-			flush_stale_tlb(scan, window);
+			flush_stale_tlb(window);
 			if (window->final)
 				ksm_slot_retire_if_unused(window);
 		}

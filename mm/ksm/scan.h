@@ -48,7 +48,7 @@ struct ksm_candidate {
  * @smart: settings.smart_scan, and the CPU keeps accessed bits
  * @huge_start: the huge page that @huge_young is about
  * @huge_young: it was accessed since the last visit
- * @cleared: accessed bits were cleared in this window
+ * @cleared: accessed bits were cleared in this step
  * @visited: pages looked at since account()
  * @skipped: of these, not read
  * @unpaid: skipped pages, and pieces without a page to scan, that the budget

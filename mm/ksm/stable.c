@@ -322,7 +322,7 @@ static void consider_chain(struct ksm_stable_node *chain, bool with_full,
  *
  * What is found need not have the content looked for: compare.
  *
- * Context: no folio lock held; sleeps.
+ * Context: no KSM page's folio lock held; sleeps.
  */
 void ksm_stable_find(u64 key, u16 scope, bool with_full,
 		     struct ksm_stable_hits *hits)

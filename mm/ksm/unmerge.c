@@ -215,9 +215,7 @@ static void replace_locked(struct unshare *found, pte_t *table,
 			shared->changed = true;
 			continue;
 		}
-		if (shared->page)
-			flush_cache_page(vma, shared->addr,
-					 page_to_pfn(shared->page));
+		flush_cache_page(vma, shared->addr, pte_pfn(shared->pte));
 		ptep_get_and_clear(vma->vm_mm, shared->addr, ptep);
 	}
 	flush_tlb_range(vma, first, last + PAGE_SIZE);

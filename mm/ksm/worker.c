@@ -208,6 +208,9 @@ static void work(struct worker *worker)
 {
 	if (!worker->budget)
 		worker->budget = budget_of(worker);
+	/* Too little for all: the others are not to wait for this window. */
+	if (!worker->budget && worker->window.slot)
+		ksm_window_abandon(&worker->window);
 	/* The end of a full scan is the end of a round, for all of them. */
 	if (scan(worker) == STARVED)
 		wait_for_others(worker);
