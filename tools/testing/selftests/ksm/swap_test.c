@@ -109,6 +109,58 @@ SWAP_TEST(out_then_write)
 	EXPECT_EQ(0, mem_bad(PAGE(mem, N / 2), N / 2, 3000, 1));
 }
 
+struct orphan {
+	pid_t pid;
+	char *mem;
+	size_t bad;
+};
+
+/* In a child of its own: merges, forks, and exits; the rest is its child's. */
+static void merge_and_leave(size_t n, int tell, int told)
+{
+	struct orphan me = { .mem = mem_map(n) };
+
+	mem_fill(me.mem, n, 700, 0);
+	if (madvise(me.mem, n * PAGE_BYTES, MADV_MERGEABLE) || ksm_settle() ||
+	    mem_count_ksm(0, me.mem, n) != n || fork())
+		_exit(0);
+	me.pid = getpid();
+	if (write(tell, &me, sizeof(me)) != sizeof(me) ||
+	    read(told, &me.bad, sizeof(me.bad)) != sizeof(me.bad))
+		_exit(0);
+	me.bad = mem_bad(me.mem, n, 700, 0);
+	(void)!write(tell, &me, sizeof(me));
+	_exit(0);
+}
+
+/* Nobody but the parent's items led to the child's mappings. */
+SWAP_TEST(out_when_the_parent_has_gone)
+{
+	const size_t n = 64;
+	int tell[2], told[2];
+	struct orphan orphan;
+	pid_t pid;
+
+	ASSERT_EQ(0, pipe(tell));
+	ASSERT_EQ(0, pipe(told));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid)
+		merge_and_leave(n, tell[1], told[0]);
+	close(tell[1]);
+	close(told[0]);
+	ASSERT_EQ(pid, waitpid(pid, NULL, 0));
+	ASSERT_EQ((ssize_t)sizeof(orphan), read(tell[0], &orphan, sizeof(orphan)));
+	/* Time for ksmd to free what it knew of the parent; it does not scan. */
+	sleep_ms(1500);
+	EXPECT_EQ(n, push_out(orphan.pid, orphan.mem, n));
+	ASSERT_EQ((ssize_t)sizeof(n), write(told[1], &n, sizeof(n)));
+	ASSERT_EQ((ssize_t)sizeof(orphan), read(tell[0], &orphan, sizeof(orphan)));
+	EXPECT_EQ(0, orphan.bad);
+	close(tell[0]);
+	close(told[1]);
+}
+
 SWAP_TEST(out_and_fork)
 {
 	struct peer parent, child;
