@@ -501,6 +501,8 @@ void ksm_scan_free(struct ksm_scan *scan);
 bool ksm_scan_window(struct ksm_scan *scan, struct ksm_window *window,
 		     unsigned long *budget);
 
+void ksm_scan_flush(struct ksm_scan *scan);
+
 bool ksm_item_is_needed(struct folio *folio, struct ksm_rmap_item *item);
 
 int ksm_unmerge_range(struct vm_area_struct *vma, unsigned long start,

@@ -14,6 +14,7 @@
 #include <linux/page_idle.h>
 #include <linux/pagewalk.h>
 #include <linux/sched.h>
+#include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/swap.h>
 #include <linux/swapops.h>
@@ -437,14 +438,33 @@ static bool scan_step(struct ksm_scan *scan, struct ksm_window *window)
  * cleared since. That would hide writes from us for as long as it stays there;
  * so once in a full scan an mm whose bits were cleared is flushed.
  */
-static void flush_stale_tlb(struct ksm_window *window)
+static void note_stale_tlb(struct ksm_scan *scan, struct ksm_window *window)
 {
 	struct ksm_mm_slot *slot = window->slot;
 
 	if (!window->final || !READ_ONCE(slot->tlb_stale))
 		return;
 	WRITE_ONCE(slot->tlb_stale, false);
-	flush_tlb_mm(slot->slot.mm);
+	mmgrab(slot->slot.mm);
+	scan->flush = slot->slot.mm;
+}
+
+/**
+ * ksm_scan_flush - do what is left to do for an mm that was scanned to its end
+ * @scan: the worker's state
+ *
+ * Other CPUs have to take part, and may not be there at once: so this waits
+ * until the full scan was counted and the window is back.
+ *
+ * Context: sleeps.
+ */
+void ksm_scan_flush(struct ksm_scan *scan)
+{
+	if (!scan->flush)
+		return;
+	flush_tlb_mm(scan->flush);
+	mmdrop(scan->flush);
+	scan->flush = NULL;
 }
 
 /* A writer that was woken needs this long to get going, us. */
@@ -513,7 +533,7 @@ bool ksm_scan_window(struct ksm_scan *scan, struct ksm_window *window,
 			WRITE_ONCE(window->slot->tlb_stale, true);
 		scan->cleared = false;
 		if (done) {
-			flush_stale_tlb(window);
+			note_stale_tlb(scan, window);
 			if (window->final)
 				ksm_slot_retire_if_unused(window);
 		}

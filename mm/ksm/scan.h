@@ -49,6 +49,7 @@ struct ksm_candidate {
  * @huge_start: the huge page that @huge_young is about
  * @huge_young: it was accessed since the last visit
  * @cleared: accessed bits were cleared in this step
+ * @flush: mm that ksm_scan_flush() is for, with a reference to mm_count
  * @visited: pages looked at since account()
  * @skipped: of these, not read
  * @unpaid: skipped pages, and pieces without a page to scan, that the budget
@@ -72,6 +73,7 @@ struct ksm_scan {
 	unsigned long huge_start;
 	bool huge_young;
 	bool cleared;
+	struct mm_struct *flush;
 	unsigned long visited;
 	unsigned long skipped;
 	unsigned long unpaid;

@@ -87,6 +87,7 @@ static void sweep(void)
 static enum outcome scan_windows(struct worker *worker)
 {
 	struct ksm_window *window = &worker->window;
+	bool completed;
 
 	while (worker->budget && ksm_runs(KSM_RUN_MERGE) &&
 	       !freezing(current) && !should_stop(worker) &&
@@ -97,7 +98,9 @@ static enum outcome scan_windows(struct worker *worker)
 			return err == -EAGAIN ? STARVED : PAUSE;
 		if (!ksm_scan_window(worker->scan, window, &worker->budget))
 			continue;
-		if (ksm_window_put(window)) {
+		completed = ksm_window_put(window);
+		ksm_scan_flush(worker->scan);
+		if (completed) {
 			sweep();
 			break;
 		}

@@ -280,7 +280,7 @@ KSM_TEST(volatile_pages_wait)
 	size_t i;
 
 	/* Between two scans there must be time to write. */
-	ASSERT_EQ(0, ksm_set("sleep_millisecs", 30));
+	ASSERT_EQ(0, ksm_set("sleep_millisecs", 150));
 	mem_fill(mem, n, 80, 1);
 	ASSERT_EQ(0, madvise(mem, n * PAGE_BYTES, MADV_MERGEABLE));
 	for (tries = 0; tries < 20 && !seen; tries++) {
