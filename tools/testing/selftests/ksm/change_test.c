@@ -51,10 +51,11 @@ static long scans_until_merged(const char *page, long limit)
 }
 
 #define EXPECT_MERGED(page, limit) do { \
-	long scans_ = scans_until_merged(page, limit); \
+	const char *page_ = (page); \
+	long limit_ = (limit), scans_ = scans_until_merged(page_, limit_); \
 	EXPECT_LE(0, scans_); \
-	EXPECT_GE(limit, scans_); \
-	EXPECT_EQ(-1, page_diff(page, SAME)); \
+	EXPECT_GE(limit_, scans_); \
+	EXPECT_EQ(-1, page_diff(page_, SAME)); \
 } while (0)
 
 /* As a debugger does: the page is reached without its PTE. */
@@ -182,7 +183,6 @@ KSM_TEST(by_a_device)
 static long hot_pages_reclaimed(bool scanned)
 {
 	char *mem = mem_map(HOT + COLD);
-	volatile char *hot = mem;
 	long reclaimed;
 	int step, i;
 
@@ -194,7 +194,7 @@ static long hot_pages_reclaimed(bool scanned)
 		long goal = ksm_read("full_scans") + 2;
 
 		for (i = 0; i < HOT; i++)
-			(void)hot[i * PAGE_BYTES];
+			(void)__atomic_load_n(PAGE(mem, i), __ATOMIC_RELAXED);
 		while (scanned && ksm_read("full_scans") < goal)
 			sleep_ms(1);
 		/* Less than was asked for is what it often can do: EAGAIN. */
