@@ -31,8 +31,8 @@ KSM_SHOW(name, "%ld", (long)(value))					\
 KSM_ATTR_RO(name)
 
 /* A file that sets a number without anybody needing to be told. */
-#define KSM_SETTING(name, type, format, parse)				\
-KSM_SHOW(name, format, READ_ONCE(ksm_settings.name))			\
+#define KSM_SETTING(name, field, type, format, parse)			\
+KSM_SHOW(name, format, READ_ONCE(ksm_settings.field))			\
 static ssize_t name##_store(struct kobject *kobj,			\
 			    struct kobj_attribute *attr,		\
 			    const char *buf, size_t count)		\
@@ -42,7 +42,7 @@ static ssize_t name##_store(struct kobject *kobj,			\
 	if (parse)							\
 		return -EINVAL;						\
 	mutex_lock(&ksm_control);					\
-	WRITE_ONCE(ksm_settings.name, value);				\
+	WRITE_ONCE(ksm_settings.field, value);				\
 	mutex_unlock(&ksm_control);					\
 	return count;							\
 }									\
@@ -55,16 +55,20 @@ static long counter(const atomic_long_t *count)
 
 /* --------------------------------------------------------------- settings */
 
-KSM_SETTING(smart_scan, bool, "%u", kstrtobool(buf, &value));
-KSM_SETTING(use_zero_pages, bool, "%u", kstrtobool(buf, &value));
+KSM_SETTING(stable_node_chains_prune_millisecs, prune_millisecs, unsigned int,
+	    "%u", kstrtouint(buf, 10, &value));
+KSM_SETTING(smart_scan, smart_scan, bool, "%u", kstrtobool(buf, &value));
+KSM_SETTING(use_zero_pages, use_zero_pages, bool,
+	    "%u", kstrtobool(buf, &value));
 
-KSM_SETTING(advisor_max_cpu, unsigned int, "%u", kstrtouint(buf, 10, &value));
-KSM_SETTING(advisor_target_scan_time, unsigned long, "%lu",
-	    kstrtoul(buf, 10, &value) || !value);
-KSM_SETTING(advisor_min_pages_to_scan, unsigned long, "%lu",
-	    kstrtoul(buf, 10, &value));
-KSM_SETTING(advisor_max_pages_to_scan, unsigned long, "%lu",
-	    kstrtoul(buf, 10, &value));
+KSM_SETTING(advisor_max_cpu, advisor_max_cpu, unsigned int,
+	    "%u", kstrtouint(buf, 10, &value));
+KSM_SETTING(advisor_target_scan_time, advisor_target_scan_time, unsigned long,
+	    "%lu", kstrtoul(buf, 10, &value) || !value);
+KSM_SETTING(advisor_min_pages_to_scan, advisor_min_pages_to_scan,
+	    unsigned long, "%lu", kstrtoul(buf, 10, &value));
+KSM_SETTING(advisor_max_pages_to_scan, advisor_max_pages_to_scan,
+	    unsigned long, "%lu", kstrtoul(buf, 10, &value));
 
 KSM_SHOW(advisor_mode, "%s", READ_ONCE(ksm_settings.advisor) ?
 			     "none [scan-time]" : "[none] scan-time")
@@ -123,25 +127,6 @@ static ssize_t scan_threads_store(struct kobject *kobj,
 	return err ? err : count;
 }
 KSM_ATTR_RW(scan_threads);
-
-KSM_SHOW(stable_node_chains_prune_millisecs, "%u",
-	 READ_ONCE(ksm_settings.prune_millisecs))
-
-static ssize_t stable_node_chains_prune_millisecs_store(struct kobject *kobj,
-							struct kobj_attribute *attr,
-							const char *buf,
-							size_t count)
-{
-	unsigned int value;
-
-	if (kstrtouint(buf, 10, &value))
-		return -EINVAL;
-	mutex_lock(&ksm_control);
-	WRITE_ONCE(ksm_settings.prune_millisecs, value);
-	mutex_unlock(&ksm_control);
-	return count;
-}
-KSM_ATTR_RW(stable_node_chains_prune_millisecs);
 
 KSM_SHOW(sleep_millisecs, "%u", READ_ONCE(ksm_settings.sleep_millisecs))
 
