@@ -7,6 +7,7 @@
 #include "ksm_fixture.h"
 
 #include <fcntl.h>
+#include <sys/syscall.h>
 
 #include "ksm_env.h"
 
@@ -179,6 +180,47 @@ KSM_TEST(page_idle)
 	EXPECT_EQ(0, idle_get(pfn[1]));
 	for (i = 0; i < 2; i++)
 		EXPECT_EQ(0, peer_end(&p[i]));
+}
+
+/* Hints of NUMA balancing come and go; shared pages stay where they are. */
+KSM_TEST(numa_balancing)
+{
+	const char *knob = "/proc/sys/kernel/numa_balancing";
+	const char *delay = "/sys/kernel/debug/sched/numa_balancing/scan_delay_ms";
+	const char *period = "/sys/kernel/debug/sched/numa_balancing/scan_period_min_ms";
+	long was = file_read_long(knob);
+	long was_delay = file_read_long(delay), was_period = file_read_long(period);
+	long updates = file_read_key("/proc/vmstat", "numa_pte_updates");
+	const size_t n = 1024;
+	double end;
+	char *mem;
+
+	if (was < 0 || !two_nodes())
+		SKIP(return, "needs NUMA balancing and two nodes");
+	file_write(delay, "1");
+	file_write(period, "10");
+	ASSERT_EQ(0, file_write(knob, "1"));
+	mem = mem_map(n);
+	ASSERT_EQ(0, bind_to_node(mem, n, 1));
+	mem_fill(mem, n, 30, 1);
+	ASSERT_EQ(0, syscall(SYS_mbind, mem, n * PAGE_BYTES, 0, NULL, 0UL, 0));
+	mem_fill(PAGE(mem, n / 2), n / 2, 30, 1);
+	ASSERT_EQ(0, madvise(mem, n * PAGE_BYTES, MADV_MERGEABLE));
+	ASSERT_EQ(0, ksm_set("run", 1));
+	end = seconds_now() + 20;
+	while (seconds_now() < end && ksm_read("pages_sharing") < (long)n / 2 - 8)
+		ASSERT_EQ(0, mem_merged_bad(mem, n, 30, 1));
+	ASSERT_EQ(0, mem_merged_bad(mem, n, 30, 1));
+	ASSERT_EQ(0, file_write_long(knob, was));
+	file_write_long(delay, was_delay);
+	file_write_long(period, was_period);
+	TH_LOG("%ld page table entries made hints",
+	       file_read_key("/proc/vmstat", "numa_pte_updates") - updates);
+	EXPECT_LT(updates, file_read_key("/proc/vmstat", "numa_pte_updates"));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(n / 2, n / 2, 0);
+	EXPECT_EQ(n, mem_count_ksm(0, mem, n));
+	EXPECT_EQ(0, mem_merged_bad(mem, n, 30, 1));
 }
 
 #define DAMON "/sys/kernel/mm/damon/admin/kdamonds/"
