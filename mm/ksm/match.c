@@ -356,6 +356,20 @@ static void read_huge(struct ksm_scan *scan)
 	}
 }
 
+/*
+ * A page that nothing maps any more was merged, and goes with our reference. To
+ * free many at a time takes the locks of the LRU and of the zone once.
+ */
+static void let_go(struct ksm_scan *scan, struct page *page)
+{
+	struct folio *folio = page_folio(page);
+
+	if (folio_mapped(folio))
+		folio_put(folio);
+	else if (!folio_batch_add(&scan->merged, folio))
+		folios_put(&scan->merged);
+}
+
 static void settle_candidates(struct ksm_scan *scan)
 {
 	struct ksm_candidate *cand, *end = scan->cand + scan->nr;
@@ -368,7 +382,7 @@ static void settle_candidates(struct ksm_scan *scan)
 		else
 			settle_private(scan, cand);
 		if (cand->held)
-			put_page(cand->page);
+			let_go(scan, cand->page);
 		/* Nothing but references to pages is taken across this. */
 		if (mmap_lock_is_contended(ksm_scan_mm(scan)) || need_resched())
 			ksm_scan_give_way(scan);
@@ -395,6 +409,7 @@ void ksm_settle(struct ksm_scan *scan)
 	}
 	read_huge(scan);
 	settle_candidates(scan);
+	folios_put(&scan->merged);
 	count_tracked(scan);
 	scan->nr_gone = 0;
 	scan->nr = 0;

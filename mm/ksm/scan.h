@@ -6,6 +6,8 @@
 #ifndef _MM_KSM_SCAN_H
 #define _MM_KSM_SCAN_H
 
+#include <linux/pagevec.h>
+
 #include "ksm.h"
 
 /* Pages of one visit to a page table. */
@@ -57,6 +59,7 @@ struct ksm_candidate {
  * @tracked: items that are in use since, and have yet to be counted
  * @nr: length of @cand
  * @nr_gone: length of @gone
+ * @merged: pages that were replaced, to be freed
  * @cand: pages of the piece that ask for something
  * @gone: items of the piece whose page is no longer mapped
  * @swapped: of @gone, those with a swap entry, which may come back
@@ -80,6 +83,7 @@ struct ksm_scan {
 	unsigned long tracked;
 	unsigned int nr;
 	unsigned int nr_gone;
+	struct folio_batch merged;
 	struct ksm_candidate cand[KSM_SCAN_BATCH];
 	struct ksm_rmap_item *gone[KSM_SCAN_BATCH];
 	bool swapped[KSM_SCAN_BATCH];
