@@ -7,7 +7,7 @@
  *
  *	ksm_gate			rwsem: workers shared, rebuilders exclusive
  *	  mm->mmap_lock (read)		at most one mm's, a second by trylock alone
- *	    folio lock			a KSM page's first, a private page's by trylock
+ *	    folio lock			a second one by trylock alone
  *	      page-table lock
  *
  * Leaves: ksm_shard.lock and the registry's lock.  Nothing sleeps under them

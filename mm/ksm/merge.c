@@ -100,7 +100,7 @@ struct page *ksm_get_page(struct vm_area_struct *vma, unsigned long addr)
 
 /*
  * Locks a page that is to be merged, and splits the huge page that it is part
- * of. Never waits: the caller may have a KSM page locked.
+ * of. Never waits: a page that is busy is left for another visit.
  */
 static int lock_private(struct page *page)
 {
@@ -284,27 +284,6 @@ static int replace(struct mapping *map, struct page *kpage)
 	return same ? 0 : -EAGAIN;
 }
 
-/*
- * Protects, compares and replaces. Secondary MMUs are shut out all the way
- * through, so that they need not be told twice.
- */
-static int substitute(struct mapping *map, struct page *kpage)
-{
-	struct mmu_notifier_range range;
-	int err;
-
-	mmu_notifier_range_init(&range, MMU_NOTIFY_CLEAR, 0, map->vma->vm_mm,
-				map->addr, map->addr + PAGE_SIZE);
-	mmu_notifier_invalidate_range_start(&range);
-	err = protect(map);
-	if (!err && !ksm_pages_equal(map->page, kpage))
-		err = -ENOENT;
-	if (!err)
-		err = replace(map, kpage);
-	mmu_notifier_invalidate_range_end(&range);
-	return err;
-}
-
 static bool has_odd_pgoff(struct vm_area_struct *vma,
 			  struct ksm_rmap_item *item)
 {
@@ -326,28 +305,90 @@ static bool worth_splitting(struct page *page, struct page *kpage)
 	return !PageTransCompound(page) || ksm_pages_equal(page, kpage);
 }
 
-/* @kfolio is locked. */
-static int merge_locked(struct mapping *map, struct ksm_rmap_item *item,
-			struct folio *kfolio)
+/*
+ * A KSM page's lock is held for as long as it takes to change a PTE and a list.
+ * Workers that meet at a popular page would spend more time on falling asleep
+ * and being woken than on that. Others may keep it for longer, and are waited
+ * for where the page to be replaced is not kept from its users meanwhile.
+ */
+#define LOCK_SPINS	256
+#define LOCK_WAITS	3
+
+static bool spin_for_lock(struct folio *kfolio)
 {
-	struct ksm_stable_node *node = ksm_folio_node(kfolio);
+	unsigned int spins;
+
+	for (spins = 0; spins < LOCK_SPINS; spins++) {
+		if (!folio_test_locked(kfolio) && folio_trylock(kfolio))
+			return true;
+		cpu_relax();
+	}
+	return false;
+}
+
+/*
+ * Maps @kfolio, which equals the page, and makes the item one of its sharers.
+ * Returns -EBUSY if somebody has it locked.
+ */
+static int share(struct mapping *map, struct ksm_rmap_item *item,
+		 struct folio *kfolio)
+{
+	int err = -EAGAIN;
+
+	if (!spin_for_lock(kfolio))
+		return -EBUSY;
+	if (ksm_stable_has_room(kfolio) &&
+	    ksm_folio_node(kfolio)->scope == ksm_scope(map->page)) {
+		/*
+		 * Its last sharer may have declared it free (MADV_FREE), in
+		 * which case reclaim would drop it; the new one has not.
+		 */
+		folio_mark_dirty(kfolio);
+		err = replace(map, &kfolio->page);
+	}
+	if (!err)
+		link_item(map->vma, item, kfolio, map->vma->anon_vma);
+	folio_unlock(kfolio);
+	return err;
+}
+
+/*
+ * Protects, compares and replaces. Secondary MMUs are shut out all the way
+ * through, so that they need not be told twice. That of a KSM page does not
+ * change as long as there is a reference, so it need not be locked yet.
+ */
+static int substitute(struct mapping *map, struct ksm_rmap_item *item,
+		      struct page *kpage)
+{
+	struct mmu_notifier_range range;
 	int err;
 
-	if (!ksm_stable_has_room(kfolio) ||
-	    node->scope != ksm_scope(map->page))
-		return -EAGAIN;
-	/*
-	 * Its last sharer may have declared it free (MADV_FREE), in which case
-	 * reclaim would drop it; the new one has not.
-	 */
-	folio_mark_dirty(kfolio);
+	mmu_notifier_range_init(&range, MMU_NOTIFY_CLEAR, 0, map->vma->vm_mm,
+				map->addr, map->addr + PAGE_SIZE);
+	mmu_notifier_invalidate_range_start(&range);
+	err = protect(map);
+	if (!err && !ksm_pages_equal(map->page, kpage))
+		err = -ENOENT;
+	if (!err)
+		err = is_zero_pfn(page_to_pfn(kpage)) ? replace(map, kpage) :
+			share(map, item, page_folio(kpage));
+	mmu_notifier_invalidate_range_end(&range);
+	return err;
+}
+
+/* Maps @kpage, a KSM page or the zero page, in the place of an equal page. */
+static int merge(struct mapping *map, struct ksm_rmap_item *item,
+		 struct page *kpage)
+{
+	int err;
+
+	if (!worth_splitting(map->page, kpage))
+		return -ENOENT;
 	err = lock_private(map->page);
 	if (err)
 		return err;
-	err = substitute(map, &kfolio->page);
+	err = substitute(map, item, kpage);
 	folio_unlock(page_folio(map->page));
-	if (!err)
-		link_item(map->vma, item, kfolio, map->vma->anon_vma);
 	return err;
 }
 
@@ -367,14 +408,17 @@ int ksm_merge_with(struct vm_area_struct *vma, struct ksm_rmap_item *item,
 {
 	struct page *kpage = &kfolio->page;
 	struct mapping map;
+	unsigned int waits;
 	int err = -ENOENT;
 
-	if (mapping_begin(&map, vma, item, page) &&
-	    worth_splitting(map.page, kpage)) {
-		/* Waiting is fine as long as nothing else is locked. */
-		folio_lock(kfolio);
-		err = merge_locked(&map, item, kfolio);
-		folio_unlock(kfolio);
+	if (mapping_begin(&map, vma, item, page)) {
+		err = merge(&map, item, kpage);
+		for (waits = 0; err == -EBUSY && waits < LOCK_WAITS; waits++) {
+			folio_wait_locked(kfolio);
+			err = merge(&map, item, kpage);
+		}
+		if (err == -EBUSY)
+			err = -EAGAIN;
 		trace_ksm_merge_with_ksm_page(kpage, page_to_pfn(kpage), item,
 					      vma->vm_mm, err);
 	}
@@ -400,13 +444,8 @@ int ksm_merge_zero(struct vm_area_struct *vma, struct ksm_rmap_item *item,
 
 	if (mm_forbids_zeropage(vma->vm_mm))
 		return err;
-	if (mapping_begin(&map, vma, item, page) &&
-	    worth_splitting(map.page, zero)) {
-		err = lock_private(map.page);
-		if (!err) {
-			err = substitute(&map, zero);
-			folio_unlock(page_folio(map.page));
-		}
+	if (mapping_begin(&map, vma, item, page)) {
+		err = merge(&map, item, zero);
 		trace_ksm_merge_one_page(page_to_pfn(zero), item, vma->vm_mm,
 					 err);
 	}
