@@ -97,17 +97,15 @@ void ksm_add_vma(struct vm_area_struct *vma)
  */
 int ksm_enable_merge_any(struct mm_struct *mm)
 {
-	if (test_bit(MMF_VM_MERGE_ANY, &mm->flags))
-		return 0;
-
+	/* Also where it is on, of a fork that could not register. */
 	if (!test_bit(MMF_VM_MERGEABLE, &mm->flags)) {
 		int err = __ksm_enter(mm);
 
 		if (err)
 			return err;
 	}
-	set_bit(MMF_VM_MERGE_ANY, &mm->flags);
-	mark_all_vmas(mm);
+	if (!test_and_set_bit(MMF_VM_MERGE_ANY, &mm->flags))
+		mark_all_vmas(mm);
 	return 0;
 }
 
@@ -171,8 +169,9 @@ int ksm_madvise(struct vm_area_struct *vma, unsigned long start,
 	int err = 0;
 
 	if (advice == MADV_MERGEABLE) {
-		if ((vma->vm_flags & VM_MERGEABLE) || !is_compatible(vma))
+		if (!is_compatible(vma))
 			return 0;
+		/* Marked it may be already, by a fork that could not register. */
 		if (!test_bit(MMF_VM_MERGEABLE, &mm->flags))
 			err = __ksm_enter(mm);
 		if (!err)
