@@ -1,235 +1,173 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Every allocation may fail: then there is an error, and nothing half done. */
+/*
+ * Every allocation of a call may fail: then there is an error, nothing is half
+ * done, and the call succeeds when there is memory again. Each test repeats a
+ * call, in which first the first allocation fails, then the second, and so on,
+ * until none is left that could.
+ */
 
 #include "ksm_fixture.h"
 
-#include <dirent.h>
-#include <fcntl.h>
+#include "inject.h"
+#include "ksm_env.h"
 
 #define N 64
-#define DEBUGFS "/sys/kernel/debug/"
+/* The kernel's names of its caches. */
+#define SLOTS "ksm_mm_slot"
 
-static bool have_injection(void)
+#define INJECT_TEST(name) TEST_F_TIMEOUT(inject, name, 240)
+
+FIXTURE(inject) {
+	KSM_FIXTURE_STATE;
+};
+
+FIXTURE_SETUP(inject)
 {
-	return !access("/proc/self/fail-nth", W_OK) &&
-	       !access(DEBUGFS "failslab/verbose", W_OK);
-}
-
-/* Only tasks that ask for it fail, in all their allocations, and silently. */
-static int inject_setup(void)
-{
-	static const struct {
-		const char *file;
-		const char *value;
-	} set[] = {
-		{ "failslab/verbose", "0" },
-		{ "failslab/task-filter", "Y" },
-		{ "failslab/ignore-gfp-wait", "N" },
-		{ "failslab/probability", "0" },
-		{ "failslab/interval", "1" },
-		{ "failslab/times", "-1" },
-		{ "fail_page_alloc/verbose", "0" },
-		{ "fail_page_alloc/task-filter", "Y" },
-		{ "fail_page_alloc/ignore-gfp-wait", "N" },
-		{ "fail_page_alloc/ignore-gfp-highmem", "N" },
-		{ "fail_page_alloc/min-order", "0" },
-		{ "fail_page_alloc/probability", "0" },
-		{ "fail_page_alloc/interval", "1" },
-		{ "fail_page_alloc/times", "-1" },
-	};
-	char path[128];
-	size_t i;
-	int err = 0;
-
-	for (i = 0; i < sizeof(set) / sizeof(set[0]) && !err; i++) {
-		snprintf(path, sizeof(path), DEBUGFS "%s", set[i].file);
-		err = file_write(path, set[i].value);
-		/* One of the two kinds of failure may be left out. */
-		if (err == -ENOENT && strncmp(set[i].file, "failslab", 8))
-			err = 0;
-	}
-	return err;
-}
-
-static int fail_fd = -1;
-
-/* The n-th allocation from here on fails. */
-static void fail_from_now(int n)
-{
-	char text[16];
-
-	if (fail_fd < 0)
-		fail_fd = open("/proc/self/fail-nth", O_RDWR | O_CLOEXEC);
-	snprintf(text, sizeof(text), "%d", n);
-	if (pwrite(fail_fd, text, strlen(text), 0) < 0)
-		abort();
-}
-
-/* Ends it; true if a failure was due and did happen. */
-static bool fail_did_happen(void)
-{
-	char text[16] = "";
-	bool done;
-
-	if (pread(fail_fd, text, sizeof(text) - 1, 0) <= 0)
-		abort();
-	done = atoi(text) == 0;
-	if (pwrite(fail_fd, "0", 1, 0) != 1)
-		abort();
-	return done;
-}
-
-KSM_TEST(madvise_mergeable)
-{
-	bool more = true;
-	int n, failed = 0;
-
-	if (!have_injection())
+	if (!ksm_testable())
+		SKIP(return, "needs root and a kernel with KSM");
+	if (!inject_available())
 		SKIP(return, "no fault injection");
-	ASSERT_EQ(0, inject_setup());
-	for (n = 1; more && n < 100; n++) {
+	ASSERT_EQ(0, ksm_begin(&self->saved, &self->zero_before));
+	ASSERT_EQ(0, inject_start());
+}
+
+FIXTURE_TEARDOWN_PARENT(inject)
+{
+	if (!inject_available())
+		return;
+	inject_stop();
+	KSM_FIXTURE_TEARDOWN();
+}
+
+/* After the first ones, of which each is another, most are alike. */
+static int next(int n)
+{
+	return n < 24 ? n + 1 : n + 7;
+}
+
+/* What a child found, as its exit status. */
+#define FAILED 1
+#define MORE 2
+#define WRONG 100
+
+static int wait_status(pid_t pid)
+{
+	int status;
+
+	return waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+/* A new process: the first advice registers it. */
+static int advise_with_failure(int n)
+{
+	char *mem = mem_map(N);
+	int ret, err;
+	bool more;
+
+	mem_fill(mem, N, n, 0);
+	fail_nth(0, n);
+	ret = madvise(mem + PAGE_BYTES, (N - 2) * PAGE_BYTES, MADV_MERGEABLE);
+	err = errno;
+	more = fail_did_happen(0);
+	if (ret && err != ENOMEM && err != EAGAIN)
+		return WRONG;
+	if (ret && vma_has_flag(PAGE(mem, 1), "mg"))
+		return WRONG + 1;
+	if (mem_bad(mem, N, n, 0) || madvise(mem, N * PAGE_BYTES, MADV_MERGEABLE) ||
+	    ksm_scans(3) || mem_count_ksm(0, mem, N) != N || mem_bad(mem, N, n, 0))
+		return WRONG + 2;
+	return (ret ? FAILED : 0) | (more ? MORE : 0);
+}
+
+INJECT_TEST(madvise_mergeable)
+{
+	int n, status = MORE, failed = 0;
+
+	for (n = 1; status & MORE && n < 100; n++) {
 		pid_t pid = fork();
-		int status;
 
-		/* A new process each time: the first advice registers it. */
-		if (pid == 0) {
-			char *mem = mem_map(N);
-			int ret, err;
-
-			mem_fill(mem, N, n, 0);
-			fail_from_now(n);
-			ret = madvise(mem + PAGE_BYTES, (N - 2) * PAGE_BYTES, MADV_MERGEABLE);
-			err = errno;
-			more = fail_did_happen();
-			if (ret && err != ENOMEM && err != EAGAIN)
-				_exit(100);
-			if (mem_bad(mem, N, n, 0) ||
-			    madvise(mem, N * PAGE_BYTES, MADV_MERGEABLE) || ksm_scans(3) ||
-			    mem_count_ksm(0, mem, N) != N || mem_bad(mem, N, n, 0))
-				_exit(101);
-			_exit((more ? 1 : 0) | (ret ? 2 : 0));
-		}
-		ASSERT_EQ(pid, waitpid(pid, &status, 0));
-		ASSERT_TRUE(WIFEXITED(status));
-		ASSERT_GT(4, WEXITSTATUS(status));
-		more = WEXITSTATUS(status) & 1;
-		failed += !!(WEXITSTATUS(status) & 2);
+		if (pid == 0)
+			_exit(advise_with_failure(n));
+		status = wait_status(pid);
+		ASSERT_LE(0, status);
+		ASSERT_GT(WRONG, status);
+		failed += status & FAILED;
 	}
 	TH_LOG("%d failures to register", failed);
-	EXPECT_FALSE(more);
+	EXPECT_FALSE(status & MORE);
 	EXPECT_LT(0, failed);
 }
 
-KSM_TEST(prctl_merge)
+INJECT_TEST(prctl_on)
 {
-	bool more = true;
-	int n, failed = 0;
+	int ret = -1, n, failed = 0;
 
-	if (!have_injection())
-		SKIP(return, "no fault injection");
-	ASSERT_EQ(0, inject_setup());
-	for (n = 1; more && n < 100; n++) {
-		int ret, err;
+	for (n = 1; ret && n < 100; n++) {
+		int err;
 
-		fail_from_now(n);
+		fail_nth(0, n);
 		ret = prctl(PR_SET_MEMORY_MERGE, 1, 0, 0, 0);
 		err = errno;
-		more = fail_did_happen();
+		fail_did_happen(0);
 		if (ret) {
 			ASSERT_EQ(ENOMEM, err);
 			ASSERT_EQ(0, prctl(PR_GET_MEMORY_MERGE, 0, 0, 0, 0));
 			failed++;
 		}
-		if (!ret)
-			break;
 	}
 	TH_LOG("%d failures to register", failed);
+	EXPECT_EQ(0, ret);
 	EXPECT_LT(0, failed);
 	EXPECT_EQ(1, prctl(PR_GET_MEMORY_MERGE, 0, 0, 0, 0));
 	EXPECT_EQ(0, prctl(PR_SET_MEMORY_MERGE, 0, 0, 0, 0));
 }
 
-/* Without memory for the copies it must say so, and succeed when there is. */
-KSM_TEST(madvise_unmergeable)
+/* A child that cannot be registered lives on without merging, and may ask. */
+static int after_fork(char *mem)
 {
-	char *mem;
-	bool more = true;
-	int n, failed = 0;
+	size_t bad = mem_bad(mem, N, 40, 0);
 
-	if (!have_injection())
-		SKIP(return, "no fault injection");
-	ASSERT_EQ(0, inject_setup());
-	mem = mem_map(N);
-	mem_fill(mem, N, 10, 0);
-	for (n = 1; more && n < 400; n += n < 20 ? 1 : 17) {
-		int ret, err;
-
-		ASSERT_EQ(0, madvise(mem, N * PAGE_BYTES, MADV_MERGEABLE));
-		ASSERT_EQ(0, ksm_settle());
-		ASSERT_EQ(N, mem_count_ksm(0, mem, N));
-		fail_from_now(n);
-		ret = madvise(mem, N * PAGE_BYTES, MADV_UNMERGEABLE);
-		err = errno;
-		more = fail_did_happen();
-		ASSERT_EQ(0, mem_bad(mem, N, 10, 0));
-		if (ret) {
-			failed++;
-			/* Documented: EAGAIN, for memory that is short for now. */
-			ASSERT_TRUE(err == EAGAIN || err == ENOMEM);
-			ASSERT_TRUE(vma_has_flag(mem, "mg"));
-			ASSERT_EQ(0, madvise(mem, N * PAGE_BYTES, MADV_UNMERGEABLE));
-		}
-		ASSERT_EQ(0, mem_count_ksm(0, mem, N));
-		ASSERT_EQ(0, mem_bad(mem, N, 10, 0));
-	}
-	TH_LOG("%d failures to unmerge", failed);
-	EXPECT_FALSE(more);
-	EXPECT_LT(0, failed);
+	page_fill(mem, 41);
+	bad += page_diff(mem, 41) >= 0;
+	page_fill(mem, 40);
+	/* Its pages are shared by the fork; as for a new one of its own: */
+	if (bad || ksm_scans(3) || page_is_ksm(0, mem))
+		return WRONG;
+	if (madvise(mem, N * PAGE_BYTES, MADV_MERGEABLE) || ksm_scans(3))
+		return WRONG + 1;
+	if (!page_is_ksm(0, mem))
+		return WRONG + 2;
+	return mem_bad(mem, N, 40, 0) ? WRONG + 3 : 0;
 }
 
-KSM_TEST(run_unmerge)
+INJECT_TEST(fork_without_registration)
 {
-	bool more = true;
-	char *mem;
-	int n, failed = 0;
+	char *mem = mem_map(N);
+	pid_t pid;
 
-	if (!have_injection())
-		SKIP(return, "no fault injection");
-	ASSERT_EQ(0, inject_setup());
-	mem = mem_map(N);
-	mem_fill(mem, N, 20, 0);
+	mem_fill(mem, N, 40, 0);
 	ASSERT_EQ(0, madvise(mem, N * PAGE_BYTES, MADV_MERGEABLE));
-	for (n = 1; more && n < 400; n += n < 20 ? 1 : 17) {
-		int ret;
-
-		ASSERT_EQ(0, ksm_settle());
-		ASSERT_EQ(N, mem_count_ksm(0, mem, N));
-		fail_from_now(n);
-		ret = ksm_write("run", "2");
-		more = fail_did_happen();
-		ASSERT_EQ(0, mem_bad(mem, N, 20, 0));
-		if (ret) {
-			failed++;
-			ASSERT_EQ(-ENOMEM, ret);
-			ASSERT_EQ(0, ksm_set("run", 2));
-		}
-		ASSERT_EQ(0, mem_count_ksm(0, mem, N));
-		ASSERT_COUNTERS(0, 0, 0);
-	}
-	TH_LOG("%d failures to unmerge", failed);
-	EXPECT_FALSE(more);
-	EXPECT_LT(0, failed);
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_EQ(0, inject_only(SLOTS));
+	fail_nth(0, 1);
+	pid = fork();
+	if (pid == 0)
+		_exit(after_fork(mem));
+	EXPECT_TRUE(fail_did_happen(0));
+	/* It is no reason to fail. */
+	ASSERT_LT(0, pid);
+	EXPECT_EQ(0, wait_status(pid));
+	EXPECT_EQ(0, mem_bad(mem, N, 40, 0));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(1, N - 1, 0);
 }
 
-KSM_TEST(fork_of_a_merged_process)
+INJECT_TEST(fork_of_a_merged_process)
 {
 	bool more = true;
 	char *mem;
 	int n, failed = 0;
 
-	if (!have_injection())
-		SKIP(return, "no fault injection");
-	ASSERT_EQ(0, inject_setup());
 	mem = mem_map(N);
 	mem_fill(mem, N / 2, 30, 0);
 	mem_fill(PAGE(mem, N / 2), N / 2, 300, 1);
@@ -239,11 +177,11 @@ KSM_TEST(fork_of_a_merged_process)
 		int status;
 		pid_t pid;
 
-		fail_from_now(n);
+		fail_nth(0, n);
 		pid = fork();
 		if (pid == 0)
 			_exit(mem_bad(mem, N / 2, 30, 0) ? 1 : 0);
-		more = fail_did_happen();
+		more = fail_did_happen(0);
 		if (pid < 0) {
 			failed++;
 			continue;
@@ -256,69 +194,258 @@ KSM_TEST(fork_of_a_merged_process)
 	EXPECT_FALSE(more);
 	EXPECT_LT(0, failed);
 	EXPECT_EQ(0, mem_bad(mem, N / 2, 30, 0));
+	EXPECT_EQ(0, mem_bad(PAGE(mem, N / 2), N / 2, 300, 1));
 	ASSERT_EQ(0, ksm_settle());
 	ASSERT_COUNTERS(1, N / 2 - 1, N / 2);
 }
 
-/* The file that makes ksmd and its helpers fail by chance. */
-static int ksmd_make_it_fail(const char *value)
+/*
+ * Runs this program again, an allocation failing. Returns how that ended, if it
+ * did not begin; what begins after all ends with AFTER_EXEC.
+ */
+#define AFTER_EXEC 3
+#define LOADER_FAILED 127
+
+static int exec_with_failure(int n)
 {
-	struct dirent *d;
-	DIR *proc;
-	int n = 0;
+	char *mem = mem_map(N);
+	int err;
 
-	proc = opendir("/proc");
-	while (proc && (d = readdir(proc))) {
-		char path[300], name[32] = "";
-		FILE *f;
-
-		snprintf(path, sizeof(path), "/proc/%s/comm", d->d_name);
-		f = fopen(path, "re");
-		if (!f)
-			continue;
-		if (fgets(name, sizeof(name), f) && !strncmp(name, "ksmd", 4)) {
-			snprintf(path, sizeof(path), "/proc/%s/make-it-fail", d->d_name);
-			n += file_write(path, value) == 0;
-		}
-		fclose(f);
-	}
-	if (proc)
-		closedir(proc);
-	return n;
+	mem_fill(mem, N, 50, 0);
+	fail_nth(0, n);
+	execl("/proc/self/exe", "inject_test", "after-exec", NULL);
+	err = errno;
+	if (!fail_did_happen(0))
+		return WRONG;
+	/* An argument that there is no memory for is one too long. */
+	if (err != ENOMEM && err != EAGAIN && err != E2BIG && err != ENFILE)
+		return WRONG + 1;
+	if (prctl(PR_GET_MEMORY_MERGE, 0, 0, 0, 0) != 1 || mem_bad(mem, N, 50, 0))
+		return WRONG + 2;
+	if (ksm_scans(3) || mem_count_ksm(0, mem, N) != N || mem_bad(mem, N, 50, 0))
+		return WRONG + 3;
+	return FAILED;
 }
 
-KSM_TEST(scan_short_of_memory)
+static int after_exec(void)
 {
-	const size_t n = 512;
+	fail_did_happen(0);
+	return prctl(PR_GET_MEMORY_MERGE, 0, 0, 0, 0) == 1 ? AFTER_EXEC : WRONG + 4;
+}
+
+/* The new image is registered before the old one is gone: that can fail. */
+INJECT_TEST(exec_without_registration)
+{
+	pid_t pid;
+
+	ASSERT_EQ(0, inject_only(SLOTS));
+	ASSERT_EQ(0, prctl(PR_SET_MEMORY_MERGE, 1, 0, 0, 0));
+	pid = fork();
+	if (pid == 0)
+		_exit(exec_with_failure(1));
+	EXPECT_EQ(FAILED, wait_status(pid));
+	pid = fork();
+	if (pid == 0)
+		_exit(exec_with_failure(2));
+	EXPECT_EQ(AFTER_EXEC, wait_status(pid));
+}
+
+/* From the point on where the old image is gone, all that is left is to die. */
+INJECT_TEST(exec)
+{
+	int n, status = 0, failed = 0, died = 0;
+
+	ASSERT_EQ(0, prctl(PR_SET_MEMORY_MERGE, 1, 0, 0, 0));
+	for (n = 1; n < 60; n = next(n)) {
+		pid_t pid = fork();
+
+		if (pid == 0)
+			_exit(exec_with_failure(n));
+		status = wait_status(pid);
+		/* The loader of programs ends, too, when it has no memory. */
+		died += status < 0 || status == LOADER_FAILED;
+		ASSERT_TRUE(status < WRONG || status == LOADER_FAILED)
+			TH_LOG("%d: status %d", n, status);
+		failed += status == FAILED;
+	}
+	TH_LOG("exec failed %d times, and died %d times", failed, died);
+	EXPECT_LT(0, failed);
+}
+
+/* Counts what failed, and checks that it was not done by half. */
+static bool may_fail_so(int ret, int err, const char *mem)
+{
+	/* Documented: EAGAIN, for memory that is short for now. */
+	return !ret || ((err == EAGAIN || err == ENOMEM) && vma_has_flag(mem, "mg"));
+}
+
+/* Half of it in pairs, a quarter of one content, and a quarter of zeroes. */
+static void fill_mixed(char *mem)
+{
+	mem_fill(mem, N / 4, 10, 1);
+	mem_fill(PAGE(mem, N / 4), N / 4, 10, 1);
+	mem_fill(PAGE(mem, N / 2), N / 4, 9, 0);
+	mem_fill(PAGE(mem, 3 * N / 4), N / 4, 0, 0);
+}
+
+static size_t bad_mixed(const char *mem)
+{
+	return mem_bad(mem, N / 4, 10, 1) + mem_bad(PAGE(mem, N / 4), N / 4, 10, 1) +
+	       mem_bad(PAGE(mem, N / 2), N / 4, 9, 0) +
+	       mem_bad(PAGE(mem, 3 * N / 4), N / 4, 0, 0);
+}
+
+static bool is_merged(const char *mem)
+{
+	return mem_count_ksm(0, mem, 3 * N / 4) == 3 * N / 4 &&
+	       mem_count_zero_page(0, mem, N) == N / 4;
+}
+
+static bool is_unmerged(const char *mem)
+{
+	return !mem_count_ksm(0, mem, N) && !mem_count_zero_page(0, mem, N);
+}
+
+/* Without memory for the copies it must say so, and succeed when there is. */
+INJECT_TEST(madvise_unmergeable)
+{
+	static const char * const which[] = { INJECT_ALL, INJECT_PAGES };
+	int n, w, failed = 0;
+	bool more;
 	char *mem;
-	int round;
 
-	if (!have_injection())
-		SKIP(return, "no fault injection");
-	ASSERT_EQ(0, inject_setup());
-	mem = mem_map(n);
-	ASSERT_LE(1, ksmd_make_it_fail("1"));
-	for (round = 0; round < 6; round++) {
-		char percent[8];
+	ASSERT_EQ(0, ksm_set("use_zero_pages", 1));
+	mem = mem_map(N);
+	fill_mixed(mem);
+	for (w = 0; w < 2; w++) {
+		ASSERT_EQ(0, inject_only(which[w]));
+		for (n = 1, more = true; more && n < 400; n = next(n)) {
+			int ret, err;
 
-		mem_fill(mem, n / 2, 1000 + round, 1);
-		mem_fill(PAGE(mem, n / 2), n / 2, 1000 + round, 1);
-		ASSERT_EQ(0, madvise(mem, n * PAGE_BYTES, MADV_MERGEABLE));
-		snprintf(percent, sizeof(percent), "%d", 5 + 15 * round);
-		ASSERT_EQ(0, file_write(DEBUGFS "failslab/probability", percent));
-		file_write(DEBUGFS "fail_page_alloc/probability", percent);
-		EXPECT_EQ(0, ksm_scans(6));
-		ASSERT_EQ(0, file_write(DEBUGFS "failslab/probability", "0"));
-		file_write(DEBUGFS "fail_page_alloc/probability", "0");
-		ASSERT_EQ(0, mem_bad(mem, n / 2, 1000 + round, 1));
-		ASSERT_EQ(0, mem_bad(PAGE(mem, n / 2), n / 2, 1000 + round, 1));
-		/* What failed is made up for. */
-		ASSERT_EQ(0, ksm_settle());
-		ASSERT_COUNTERS(n / 2, n / 2, 0);
-		ASSERT_EQ(0, mem_bad(mem, n / 2, 1000 + round, 1));
-		ASSERT_EQ(0, madvise(mem, n * PAGE_BYTES, MADV_UNMERGEABLE));
+			ASSERT_EQ(0, madvise(mem, N * PAGE_BYTES, MADV_MERGEABLE));
+			ASSERT_EQ(0, ksm_scans(3));
+			ASSERT_TRUE(is_merged(mem));
+			fail_nth(0, n);
+			ret = madvise(mem, N * PAGE_BYTES, MADV_UNMERGEABLE);
+			err = errno;
+			more = fail_did_happen(0);
+			ASSERT_EQ(0, bad_mixed(mem));
+			ASSERT_TRUE(may_fail_so(ret, err, mem));
+			failed += !!ret;
+			ASSERT_EQ(0, ret ? madvise(mem, N * PAGE_BYTES, MADV_UNMERGEABLE) : 0);
+			ASSERT_TRUE(is_unmerged(mem));
+			ASSERT_EQ(0, bad_mixed(mem));
+		}
+		EXPECT_FALSE(more);
 	}
-	ASSERT_LE(1, ksmd_make_it_fail("0"));
+	TH_LOG("%d failures to unmerge", failed);
+	EXPECT_LT(N / 7, failed);
 }
 
-TEST_HARNESS_MAIN
+/* For all of a process: then it stays merged as a whole. */
+INJECT_TEST(prctl_off)
+{
+	int n, failed = 0;
+	bool more = true;
+	char *mem;
+
+	ASSERT_EQ(0, ksm_set("use_zero_pages", 1));
+	mem = mem_map(N);
+	fill_mixed(mem);
+	for (n = 1; more && n < 1000; n = next(n)) {
+		int ret, err;
+
+		ASSERT_EQ(0, prctl(PR_SET_MEMORY_MERGE, 1, 0, 0, 0));
+		ASSERT_EQ(0, ksm_scans(3));
+		ASSERT_TRUE(is_merged(mem));
+		fail_nth(0, n);
+		ret = prctl(PR_SET_MEMORY_MERGE, 0, 0, 0, 0);
+		err = errno;
+		more = fail_did_happen(0);
+		ASSERT_EQ(0, bad_mixed(mem));
+		ASSERT_EQ(ret ? 1 : 0, prctl(PR_GET_MEMORY_MERGE, 0, 0, 0, 0));
+		ASSERT_EQ(ret ? 1 : 0, vma_has_flag(mem, "mg"));
+		if (ret) {
+			failed++;
+			ASSERT_EQ(ENOMEM, err);
+			ASSERT_EQ(0, prctl(PR_SET_MEMORY_MERGE, 0, 0, 0, 0));
+		}
+		ASSERT_TRUE(is_unmerged(mem));
+		ASSERT_EQ(0, bad_mixed(mem));
+	}
+	TH_LOG("%d failures to unmerge", failed);
+	EXPECT_FALSE(more);
+	EXPECT_LT(0, failed);
+}
+
+INJECT_TEST(run_unmerge)
+{
+	int n, failed = 0;
+	bool more = true;
+	char *mem;
+
+	ASSERT_EQ(0, ksm_set("use_zero_pages", 1));
+	mem = mem_map(N);
+	fill_mixed(mem);
+	ASSERT_EQ(0, madvise(mem, N * PAGE_BYTES, MADV_MERGEABLE));
+	for (n = 1; more && n < 400; n = next(n)) {
+		int ret;
+
+		ASSERT_EQ(0, ksm_scans(3));
+		ASSERT_TRUE(is_merged(mem));
+		fail_nth(0, n);
+		ret = ksm_write("run", "2");
+		more = fail_did_happen(0);
+		ASSERT_EQ(0, bad_mixed(mem));
+		if (ret) {
+			failed++;
+			ASSERT_EQ(-ENOMEM, ret);
+			/* Nothing is merged any more, and not all is unmerged. */
+			ASSERT_EQ(0, ksm_read("run"));
+			ASSERT_EQ(0, ksm_set("run", 2));
+		}
+		ASSERT_TRUE(is_unmerged(mem));
+		ASSERT_COUNTERS(0, 0, 0);
+		ASSERT_EQ(0, bad_mixed(mem));
+	}
+	TH_LOG("%d failures to unmerge", failed);
+	EXPECT_FALSE(more);
+	EXPECT_LT(0, failed);
+}
+
+/* From swap each page comes back as a copy of its own; a fault tries again. */
+INJECT_TEST(swap_in)
+{
+	size_t out = 0;
+	bool more = true;
+	char *mem;
+	int n;
+
+	if (swap_start())
+		SKIP(return, "no swap");
+	mem = mem_map(N);
+	for (n = 1; more && n < 400; n = next(n)) {
+		mem_fill(mem, N, 70, 0);
+		ASSERT_EQ(0, madvise(mem, N * PAGE_BYTES, MADV_MERGEABLE));
+		ASSERT_EQ(0, ksm_scans(3));
+		ASSERT_EQ(N, mem_count_ksm(0, mem, N));
+		ASSERT_EQ(0, madvise(mem, N * PAGE_BYTES, MADV_PAGEOUT));
+		out += mem_count_swapped(0, mem, N);
+		fail_nth(0, n);
+		EXPECT_EQ(0, mem_bad(mem, N, 70, 0));
+		more = fail_did_happen(0);
+		ASSERT_EQ(0, mem_bad(mem, N, 70, 0));
+	}
+	TH_LOG("%zu pages were swapped out, in %d rounds", out, n);
+	EXPECT_FALSE(more);
+	EXPECT_LT(0, out);
+	ASSERT_EQ(0, munmap(mem, N * PAGE_BYTES));
+	EXPECT_EQ(0, swap_stop());
+}
+
+int main(int argc, char **argv)
+{
+	if (argc == 2 && !strcmp(argv[1], "after-exec"))
+		return after_exec();
+	return test_harness_run(argc, argv);
+}
