@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 
 #include "ksm_env.h"
+#include "memory_block.h"
 
 #ifndef MADV_HWPOISON
 #define MADV_HWPOISON 100
@@ -243,93 +244,6 @@ KSM_TEST(compaction)
 		EXPECT_EQ(0, mem_bad(PAGE(mem, i), 128, 500, 1));
 }
 
-static uint64_t memory_block_pages(void)
-{
-	FILE *f = fopen("/sys/devices/system/memory/block_size_bytes", "re");
-	char size[32] = "";
-
-	if (!f)
-		return 0;
-	if (!fgets(size, sizeof(size), f))
-		size[0] = '\0';
-	fclose(f);
-	return strtoull(size, NULL, 16) / PAGE_BYTES;
-}
-
-static int memory_block_write(uint64_t block, const char *state)
-{
-	char path[128];
-	int tries, err;
-
-	snprintf(path, sizeof(path), "/sys/devices/system/memory/memory%llu/state",
-		 (unsigned long long)block);
-	for (tries = 0; tries < 20; tries++) {
-		err = file_write(path, state);
-		if (err != -EBUSY && err != -EAGAIN)
-			break;
-		sleep_ms(100);
-	}
-	return err;
-}
-
-/*
- * Memory of the movable zone alone, without anything the kernel keeps, and
- * without a broken frame: with one it could not come back.
- */
-static bool memory_block_can_go(uint64_t block)
-{
-	uint64_t pages = memory_block_pages();
-	char path[128], zones[64] = "";
-	bool can_go = true;
-	uint64_t flags, i;
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/sys/devices/system/memory/memory%llu/valid_zones",
-		 (unsigned long long)block);
-	f = fopen(path, "re");
-	if (!f)
-		return false;
-	if (!fgets(zones, sizeof(zones), f) || strncmp(zones, "Movable", 7))
-		can_go = false;
-	fclose(f);
-	f = fopen("/proc/kpageflags", "re");
-	if (!f || fseek(f, block * pages * sizeof(flags), SEEK_SET))
-		can_go = false;
-	for (i = 0; can_go && i < pages; i++)
-		can_go = fread(&flags, sizeof(flags), 1, f) == 1 &&
-			 !(flags & (KPAGE_RESERVED | KPAGE_HWPOISON));
-	if (f)
-		fclose(f);
-	return can_go;
-}
-
-/* So many merged pages, twice, in a piece of memory that can be taken away. */
-static char *merged_in_a_removable_block(size_t pages)
-{
-	const size_t fill = 8192;
-	char *mem[24], *filler[24];
-	int n, i;
-
-	for (n = 0; n < 24; n++) {
-		mem[n] = mem_map(2 * pages);
-		mem_fill(mem[n], pages, 900, 1);
-		mem_fill(PAGE(mem[n], pages), pages, 900, 1);
-		if (madvise(mem[n], 2 * pages * PAGE_BYTES, MADV_MERGEABLE) || ksm_settle())
-			return NULL;
-		if (memory_block_can_go(page_pfn(0, mem[n]) / memory_block_pages()))
-			break;
-		madvise(mem[n], 2 * pages * PAGE_BYTES, MADV_UNMERGEABLE);
-		/* Use up, by single pages, what would be given the next time. */
-		filler[n] = mem_map(fill);
-		memset(filler[n], 1, fill * PAGE_BYTES);
-	}
-	for (i = 0; i < n; i++) {
-		munmap(mem[i], 2 * pages * PAGE_BYTES);
-		munmap(filler[i], fill * PAGE_BYTES);
-	}
-	return n < 24 ? mem[n] : NULL;
-}
-
 /* Memory is taken away, as from a virtual machine, with shared pages in it. */
 KSM_TEST(memory_offline)
 {
@@ -339,7 +253,7 @@ KSM_TEST(memory_offline)
 
 	if (!memory_block_pages())
 		SKIP(return, "no memory hotplug");
-	mem = merged_in_a_removable_block(N);
+	mem = memory_block_with_merged(N, 900);
 	if (!mem)
 		SKIP(return, "no memory can be taken offline: boot with movablecore=");
 	page_fill(other, 1);
