@@ -201,4 +201,141 @@ KSM_TEST(collapsed_while_scanned)
 	ASSERT_COUNTERS(1, 1, HUGE_PAGES - 2);
 }
 
+#define KHUGEPAGED "/sys/kernel/mm/transparent_hugepage/khugepaged/"
+
+/* khugepaged at its fastest. */
+static const struct {
+	const char *name;
+	long fast;
+} knobs[] = {
+	{ "scan_sleep_millisecs", 1 },
+	{ "alloc_sleep_millisecs", 1 },
+	{ "pages_to_scan", 100000 },
+	{ "max_ptes_none", HUGE_PAGES - 1 },
+	{ "max_ptes_shared", HUGE_PAGES - 1 },
+};
+
+#define KNOBS (sizeof(knobs) / sizeof(knobs[0]))
+
+static int khugepaged_set(const char *name, long value)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), KHUGEPAGED "%s", name);
+	return file_write_long(path, value);
+}
+
+static long khugepaged_get(const char *name)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), KHUGEPAGED "%s", name);
+	return file_read_long(path);
+}
+
+FIXTURE(khugepaged) {
+	KSM_FIXTURE_STATE;
+	long was[KNOBS];
+};
+
+FIXTURE_SETUP(khugepaged)
+{
+	size_t i;
+
+	if (!ksm_testable())
+		SKIP(return, "needs root and a kernel with KSM");
+	ASSERT_EQ(0, ksm_begin(&self->saved, &self->zero_before));
+	for (i = 0; i < KNOBS; i++) {
+		self->was[i] = khugepaged_get(knobs[i].name);
+		if (self->was[i] < 0)
+			SKIP(return, "no khugepaged");
+		ASSERT_EQ(0, khugepaged_set(knobs[i].name, knobs[i].fast));
+	}
+}
+
+FIXTURE_TEARDOWN_PARENT(khugepaged)
+{
+	size_t i;
+
+	for (i = 0; i < KNOBS && self->was[i] >= 0; i++)
+		khugepaged_set(knobs[i].name, self->was[i]);
+	KSM_FIXTURE_TEARDOWN();
+}
+
+/* Two huge pages that are alike but for a page that nobody shares. */
+static void fill_alike(char *mem, uint64_t seed)
+{
+	size_t i;
+
+	for (i = 0; i < 2; i++) {
+		mem_fill(mem + i * HUGE_BYTES, HUGE_PAGES - 1, seed, 1);
+		page_fill(PAGE(mem, (i + 1) * HUGE_PAGES - 1), 9 + i);
+	}
+}
+
+static size_t bad_alike(const char *mem, uint64_t seed)
+{
+	return mem_bad(mem, HUGE_PAGES - 1, seed, 1) +
+	       mem_bad(mem + HUGE_BYTES, HUGE_PAGES - 1, seed, 1) +
+	       mem_bad(PAGE(mem, HUGE_PAGES - 1), 1, 9, 0) +
+	       mem_bad(PAGE(mem, 2 * HUGE_PAGES - 1), 1, 10, 0);
+}
+
+static bool is_huge(const char *mem)
+{
+	return pfn_flags(page_pfn(0, mem)) & KPAGE_THP;
+}
+
+/* It takes only what is written to: a page in each. */
+static bool wait_until_huge(char *mem, double seconds)
+{
+	double end = seconds_now() + seconds;
+
+	while (seconds_now() < end && !(is_huge(mem) && is_huge(mem + HUGE_BYTES))) {
+		page_fill(PAGE(mem, HUGE_PAGES - 1), 9);
+		page_fill(PAGE(mem, 2 * HUGE_PAGES - 1), 10);
+		sleep_ms(20);
+	}
+	return is_huge(mem) && is_huge(mem + HUGE_BYTES);
+}
+
+/* What ksmd took apart khugepaged may put together, copies and all; and again. */
+TEST_F_TIMEOUT(khugepaged, beside_ksmd, 240)
+{
+	long collapsed = khugepaged_get("pages_collapsed");
+	char *mem = huge_map(2, 8000, 1);
+	double end;
+
+	if (!mem)
+		SKIP(return, "no transparent huge pages");
+	fill_alike(mem, 8000);
+	ASSERT_EQ(0, madvise(mem, 2 * HUGE_BYTES, MADV_MERGEABLE));
+	/* Shared pages are an administrator's choice. */
+	ASSERT_EQ(0, khugepaged_set("max_ptes_shared", 0));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(HUGE_PAGES - 1, HUGE_PAGES - 1, 2);
+	EXPECT_FALSE(wait_until_huge(mem, 2));
+	EXPECT_EQ(2 * (HUGE_PAGES - 1), mem_count_ksm(0, mem, 2 * HUGE_PAGES));
+	ASSERT_EQ(0, khugepaged_set("max_ptes_shared", HUGE_PAGES - 1));
+	EXPECT_TRUE(wait_until_huge(mem, 60));
+	EXPECT_EQ(0, mem_count_ksm(0, mem, 2 * HUGE_PAGES));
+	EXPECT_EQ(0, bad_alike(mem, 8000));
+	/* Both at once, and somebody who writes. */
+	ASSERT_EQ(0, ksm_set("sleep_millisecs", 0));
+	ASSERT_EQ(0, ksm_set("run", 1));
+	for (end = seconds_now() + 6; seconds_now() < end; ) {
+		page_fill(PAGE(mem, HUGE_PAGES - 1), 9);
+		page_fill(PAGE(mem, HUGE_PAGES), 8000);
+		ASSERT_EQ(0, bad_alike(mem, 8000));
+	}
+	ASSERT_EQ(0, ksm_set("run", 0));
+	ASSERT_EQ(0, khugepaged_set("max_ptes_shared", 0));
+	collapsed = khugepaged_get("pages_collapsed") - collapsed;
+	TH_LOG("%ld huge pages", collapsed);
+	EXPECT_LE(2, collapsed);
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(HUGE_PAGES - 1, HUGE_PAGES - 1, 2);
+	EXPECT_EQ(0, bad_alike(mem, 8000));
+}
+
 TEST_HARNESS_MAIN
