@@ -4,6 +4,8 @@
 #include "ksm_fixture.h"
 
 #include <fcntl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 
 #ifndef MADV_FREE
 #define MADV_FREE 8
@@ -326,6 +328,65 @@ KSM_TEST(mremap_grows_in_place)
 	ASSERT_EQ(0, ksm_settle());
 	ASSERT_COUNTERS(1, 2 * N - 1, 0);
 	EXPECT_EQ(0, mem_bad(mem, 2 * N, 76, 0));
+}
+
+#define PMEM "/dev/pmem0"
+#define DAX "/tmp/ksm-test-dax"
+
+/* A file that is mapped straight from persistent memory; its fd or -errno. */
+static int dax_open(void)
+{
+	int fd;
+
+	if (access(PMEM, F_OK) || system("mkfs.ext2 -q -F -b 4096 " PMEM " >/dev/null 2>&1"))
+		return -ENODEV;
+	mkdir(DAX, 0700);
+	if (mount(PMEM, DAX, "ext2", 0, "dax"))
+		return -errno;
+	fd = open(DAX "/file", O_RDWR | O_CREAT | O_TRUNC, 0600);
+	return fd < 0 ? -errno : fd;
+}
+
+static void dax_close(int fd)
+{
+	if (fd >= 0)
+		close(fd);
+	umount2(DAX, MNT_DETACH);
+	rmdir(DAX);
+}
+
+/* Whatever is mapped there, the file's pages or written copies, is left alone. */
+KSM_TEST(dax_file_mapping)
+{
+	static char page[PAGE_BYTES];
+	int fd = dax_open(), i;
+	char *mem;
+
+	if (fd < 0) {
+		dax_close(fd);
+		SKIP(return, "no file system on " PMEM ": boot with memmap=64M!1G");
+	}
+	page_fill(page, 95);
+	for (i = 0; i < N; i++)
+		ASSERT_EQ(PAGE_BYTES, write(fd, page, PAGE_BYTES));
+	mem = mmap(NULL, N * PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+	ASSERT_NE(MAP_FAILED, mem);
+	EXPECT_EQ(0, mem_bad(mem, N, 95, 0));
+	mem_fill(PAGE(mem, N / 2), N / 2, 96, 0);
+	EXPECT_EQ(0, madvise(mem, N * PAGE_BYTES, MADV_MERGEABLE));
+	EXPECT_FALSE(vma_has_flag(mem, "mg"));
+	/* Something mergeable beside, so that there is a scan. */
+	ASSERT_NE(NULL, mem_merged(N, 97, 0));
+	ASSERT_COUNTERS(1, N - 1, 0);
+	/* Nor with all of the process. */
+	ASSERT_EQ(0, prctl(PR_SET_MEMORY_MERGE, 1, 0, 0, 0));
+	EXPECT_FALSE(vma_has_flag(mem, "mg"));
+	ASSERT_EQ(0, ksm_scans(4));
+	EXPECT_EQ(0, mem_count_ksm(0, mem, N));
+	EXPECT_EQ(0, mem_bad(mem, N / 2, 95, 0));
+	EXPECT_EQ(0, mem_bad(PAGE(mem, N / 2), N / 2, 96, 0));
+	ASSERT_EQ(0, munmap(mem, N * PAGE_BYTES));
+	dax_close(fd);
 }
 
 TEST_HARNESS_MAIN
