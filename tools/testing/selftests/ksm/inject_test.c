@@ -37,6 +37,9 @@ FIXTURE_TEARDOWN_PARENT(inject)
 		return;
 	inject_stop();
 	KSM_FIXTURE_TEARDOWN();
+	/* Where a test had them. */
+	cgroup_stop();
+	swap_stop();
 }
 
 /* After the first ones, of which each is another, most are alike. */
@@ -218,7 +221,7 @@ INJECT_TEST(fork_of_a_merged_process)
 #define AFTER_EXEC 3
 #define LOADER_FAILED 127
 
-static int exec_with_failure(int n)
+static int exec_with_failure(int n, bool of_ours)
 {
 	char *mem = mem_map(N);
 	int err;
@@ -229,8 +232,8 @@ static int exec_with_failure(int n)
 	err = errno;
 	if (!fail_did_happen(0))
 		return WRONG;
-	/* An argument that there is no memory for is one too long. */
-	if (err != ENOMEM && err != EAGAIN && err != E2BIG && err != ENFILE)
+	/* Others have other errors for it: a file that is not there, too long a list. */
+	if (of_ours && err != ENOMEM)
 		return WRONG + 1;
 	if (prctl(PR_GET_MEMORY_MERGE, 0, 0, 0, 0) != 1 || mem_bad(mem, N, 50, 0))
 		return WRONG + 2;
@@ -254,11 +257,11 @@ INJECT_TEST(exec_without_registration)
 	ASSERT_EQ(0, prctl(PR_SET_MEMORY_MERGE, 1, 0, 0, 0));
 	pid = fork();
 	if (pid == 0)
-		_exit(exec_with_failure(1));
+		_exit(exec_with_failure(1, true));
 	EXPECT_EQ(FAILED, wait_status(pid));
 	pid = fork();
 	if (pid == 0)
-		_exit(exec_with_failure(2));
+		_exit(exec_with_failure(2, true));
 	EXPECT_EQ(AFTER_EXEC, wait_status(pid));
 }
 
@@ -272,7 +275,7 @@ INJECT_TEST(exec)
 		pid_t pid = fork();
 
 		if (pid == 0)
-			_exit(exec_with_failure(n));
+			_exit(exec_with_failure(n, false));
 		status = wait_status(pid);
 		/* The loader of programs ends, too, when it has no memory. */
 		died += status < 0 || status == LOADER_FAILED;
@@ -432,34 +435,48 @@ INJECT_TEST(run_unmerge)
 	EXPECT_LT(0, failed);
 }
 
-/* From swap each page comes back as a copy of its own; a fault tries again. */
+#define FEW 16
+
+/* Reclaim what the group has until all of these pages are out. */
+static size_t push_out(const char *mem)
+{
+	double end = seconds_now() + 20;
+	size_t out = 0;
+
+	while (out < FEW && seconds_now() < end) {
+		file_write(CGROUP "/memory.reclaim", "16M");
+		out = mem_count_swapped(0, mem, FEW);
+	}
+	return out;
+}
+
+/*
+ * From swap the first page comes back as it is, and the others as copies of it.
+ * A fault without memory for that is repeated, and nobody notices.
+ */
 INJECT_TEST(swap_in)
 {
-	size_t out = 0;
 	bool more = true;
 	char *mem;
 	int n;
 
-	if (swap_start())
-		SKIP(return, "no swap");
-	mem = mem_map(N);
+	if (swap_start() || cgroup_start() || cgroup_enter(0))
+		SKIP(return, "no swap, or no memory cgroup");
+	mem = mem_map(FEW);
 	for (n = 1; more && n < 400; n = next(n)) {
-		mem_fill(mem, N, 70, 0);
-		ASSERT_EQ(0, madvise(mem, N * PAGE_BYTES, MADV_MERGEABLE));
-		ASSERT_EQ(0, ksm_settle());
-		ASSERT_EQ(N, mem_count_ksm(0, mem, N));
-		ASSERT_EQ(0, madvise(mem, N * PAGE_BYTES, MADV_PAGEOUT));
-		out += mem_count_swapped(0, mem, N);
+		mem_fill(mem, FEW, 70, 0);
+		ASSERT_EQ(0, madvise(mem, FEW * PAGE_BYTES, MADV_MERGEABLE));
+		ASSERT_TRUE(becomes_ksm(mem, FEW));
+		ASSERT_EQ(FEW, push_out(mem));
 		fail_nth(0, n);
-		EXPECT_EQ(0, mem_bad(mem, N, 70, 0));
+		EXPECT_EQ(0, mem_bad(mem, FEW, 70, 0));
 		more = fail_did_happen(0);
-		ASSERT_EQ(0, mem_bad(mem, N, 70, 0));
+		ASSERT_EQ(0, mem_bad(mem, FEW, 70, 0));
 	}
-	TH_LOG("%zu pages were swapped out, in %d rounds", out, n);
+	TH_LOG("%d rounds", n);
+	EXPECT_LT(8, n);
 	EXPECT_FALSE(more);
-	EXPECT_LT(0, out);
-	ASSERT_EQ(0, munmap(mem, N * PAGE_BYTES));
-	EXPECT_EQ(0, swap_stop());
+	ASSERT_EQ(0, munmap(mem, FEW * PAGE_BYTES));
 }
 
 int main(int argc, char **argv)
