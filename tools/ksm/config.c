@@ -122,15 +122,15 @@ static int write_config(FILE *to, const struct values *want, bool forget)
 	struct edit edit;
 	int key;
 
-	edit_for(&edit, want, forget);
-	if (from) {
-		copy_lines(from, to, &edit);
-		fclose(from);
-	} else if (errno != ENOENT) {
+	if (!from && errno != ENOENT)
 		return errno;
-	} else {
+	edit_for(&edit, want, forget);
+	if (!from)
 		fputs("# Settings of KSM that ksmctl.service sets at boot; see ksmctl(8).\n", to);
-	}
+	else
+		copy_lines(from, to, &edit);
+	if (from)
+		fclose(from);
 	for (key = 0; key < NR_SETTINGS; key++)
 		if (*edit.put.text[key])
 			fprintf(to, "%s=%s\n", settings[key].name, edit.put.text[key]);

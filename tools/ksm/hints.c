@@ -90,7 +90,7 @@ static void too_fast(const struct status *st, const struct giving *to)
 		     st->scan_seconds, st->cpu_percent);
 }
 
-static void advisor(const struct status *st, const struct giving *to)
+static void advisor_held(const struct status *st, const struct giving *to)
 {
 	long long min = setting_number(&st->settings, ADVISOR_MIN_PAGES);
 	long long max = setting_number(&st->settings, ADVISOR_MAX_PAGES);
@@ -119,7 +119,7 @@ static void advisor(const struct status *st, const struct giving *to)
 		     "one thread cannot keep up: ksmctl set scan_threads=2 advisor_max_cpu=200");
 }
 
-static void effort(const struct status *st, const struct giving *to)
+static void effort_lost(const struct status *st, const struct giving *to)
 {
 	const long long *value = st->s.value;
 	long long known = known_pages(&st->s);
@@ -166,14 +166,14 @@ static void sharing(const struct status *st, const struct giving *to)
 static bool one_node(void)
 {
 	FILE *f = fopen("/sys/devices/system/node/online", "re");
-	char line[64] = "-";
+	char line[64];
+	bool one;
 
 	if (!f)
 		return false;
-	if (!fgets(line, sizeof(line), f))
-		strcpy(line, "-");
+	one = fgets(line, sizeof(line), f) && !strpbrk(line, "-,");
 	fclose(f);
-	return !strpbrk(line, "-,");
+	return one;
 }
 
 static void nodes(const struct status *st, const struct giving *to)
@@ -191,8 +191,8 @@ void hints_give(const struct status *st, hint_function *give, void *argument)
 	on_or_off(st, &to);
 	too_slow(st, &to);
 	too_fast(st, &to);
-	advisor(st, &to);
-	effort(st, &to);
+	advisor_held(st, &to);
+	effort_lost(st, &to);
 	sharing(st, &to);
 	nodes(st, &to);
 }

@@ -74,7 +74,7 @@ static void verb_help(void)
 	exit(0);
 }
 
-static void help(void)
+static void show_help(void)
 {
 	size_t i;
 
@@ -172,7 +172,7 @@ static void leading_options(int argc, char **argv)
 			config_path = optarg;
 			break;
 		case 'h':
-			help();
+			show_help();
 			exit(0);
 		case 'v':
 			puts("ksmctl " VERSION);

@@ -59,14 +59,11 @@ static void copy_printable(char *to, size_t size, const char *from)
 void command_read(pid_t pid, char *command, size_t size)
 {
 	FILE *f = open_of(pid, "comm");
-	char line[256] = "?";
+	char line[256];
 
-	if (f) {
-		if (!fgets(line, sizeof(line), f))
-			strcpy(line, "?");
+	copy_printable(command, size, f && fgets(line, sizeof(line), f) ? line : "?");
+	if (f)
 		fclose(f);
-	}
-	copy_printable(command, size, line);
 }
 
 /* In the unified hierarchy, or else the memory controller's */
@@ -75,7 +72,7 @@ static void cgroup_read(pid_t pid, char *cgroup, size_t size)
 	FILE *f = open_of(pid, "cgroup");
 	char line[4096];
 
-	strcpy(cgroup, "-");
+	copy_printable(cgroup, size, "-");
 	if (!f)
 		return;
 	while (fgets(line, sizeof(line), f)) {
@@ -92,7 +89,7 @@ static void cgroup_read(pid_t pid, char *cgroup, size_t size)
 /* Returns 0, or an error's number: ESRCH for one without memory of its own. */
 int process_read(pid_t pid, struct process *p)
 {
-	bool found = false;
+	int err = ESRCH;
 	char line[128];
 	FILE *f;
 
@@ -102,14 +99,15 @@ int process_read(pid_t pid, struct process *p)
 	if (!f)
 		return errno == ENOENT ? ESRCH : errno;
 	while (fgets(line, sizeof(line), f)) {
-		found |= sscanf(line, "ksm_rmap_items %lld", &p->known) == 1;
-		sscanf(line, "ksm_zero_pages %lld", &p->zero);
-		sscanf(line, "ksm_merging_pages %lld", &p->merged);
-		sscanf(line, "ksm_process_profit %lld", &p->profit);
+		if (sscanf(line, "ksm_rmap_items %lld", &p->known) == 1 ||
+		    sscanf(line, "ksm_zero_pages %lld", &p->zero) == 1 ||
+		    sscanf(line, "ksm_merging_pages %lld", &p->merged) == 1 ||
+		    sscanf(line, "ksm_process_profit %lld", &p->profit) == 1)
+			err = 0;
 	}
 	fclose(f);
-	if (!found)
-		return ESRCH;
+	if (err)
+		return err;
 	command_read(pid, p->command, sizeof(p->command));
 	cgroup_read(pid, p->cgroup, sizeof(p->cgroup));
 	return 0;

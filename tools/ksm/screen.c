@@ -85,10 +85,10 @@ static void update(void)
 	}
 	view.history[view.nr_history++] = (double)saved_bytes(&view.s) / MIB;
 	if (ksm_read("run", view.run, sizeof(view.run)))
-		strcpy(view.run, "?");
+		view.run[0] = '\0';
 }
 
-/* A text that takes no more than @width columns; what is no character is '?'. */
+/* At most @width columns of a text; what is no character is '?'. */
 static void fit(char *to, size_t size, const char *from, int width)
 {
 	mbstate_t state = { 0 };
@@ -293,10 +293,9 @@ static int history_height(void)
 static void put_foot(int y)
 {
 	char line[LINE_BYTES];
-	const char *column = column_names[view.o->by];
 
-	snprintf(line, sizeof(line), "by %s %s, every %.3g s   <> column  r reverse  h keys  q quit",
-		 column, view.o->ascending ? "up" : "down", view.o->delay);
+	snprintf(line, sizeof(line), "by %s %s, every %.3g s  <> column  r reverse  h keys  q quit",
+		 column_names[view.o->by], view.o->ascending ? "up" : "down", view.o->delay);
 	put_line(y, A_DIM, line);
 }
 

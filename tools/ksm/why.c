@@ -186,7 +186,8 @@ static const char *verdict(const struct finding *f)
 			"not registered; a file's pages are not merged" :
 			"not registered: neither MADV_MERGEABLE nor PR_SET_MEMORY_MERGE";
 	if (!f->area.anonymous && !f->area.swapped && !f->zero)
-		return f->area.inode ? "pages of a file: only those that were written to could be merged" :
+		return f->area.inode ?
+			"pages of a file: only those that were written to could be merged" :
 			"nothing of it was used yet";
 	return NULL;
 }
@@ -206,12 +207,13 @@ static void print_finding(const struct finding *f)
 	const struct area *a = &f->area;
 	const char *why = verdict(f);
 
-	printf("\n%llx-%llx %s %s\n", a->start, a->end, a->perms, *a->name ? a->name : "(anonymous)");
+	printf("\n%llx-%llx %s %s\n", a->start, a->end, a->perms,
+	       *a->name ? a->name : "(anonymous)");
 	if (f->registered && !why)
 		print_registered(f);
 	else
-		printf("    %.1f MiB, of it %.1f in memory: %s\n", (double)(a->end - a->start) / MIB,
-		       (double)a->rss / MIB, why);
+		printf("    %.1f MiB, of it %.1f in memory: %s\n",
+		       (double)(a->end - a->start) / MIB, (double)a->rss / MIB, why);
 }
 
 /* What the kernel knows of the process as a whole */
@@ -226,7 +228,7 @@ static void print_known(const struct report *r)
 	       (double)(r->p.known * bytes) / MIB, (double)(r->p.merged * bytes) / MIB,
 	       (double)((rest > 0 ? rest : 0) * bytes) / MIB,
 	       (double)process_metadata(&r->p) / MIB, (double)r->p.profit / MIB);
-	rest = r->sum.area.anonymous - r->sum.area.merged - r->p.known * bytes + r->p.merged * bytes;
+	rest = r->sum.area.anonymous - r->sum.area.merged - rest * bytes;
 	if (rest > SMALL_BYTES)
 		printf("not scanned yet: %.1f MiB\n", (double)rest / MIB);
 }

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash disable=SC2154,SC2034 # dir, bin and the like are ksmctl_test's
+#
+# What the parts of ksmctl_test have in common: to run ksmctl and judge what it
+# says, to set the kernel up and back again, and processes with memory to merge.
+
+clean_up()
+{
+	stop_processes
+	tmux -L test kill-server 2>/dev/null || :
+	defaults
+	rm -rf "$dir"
+}
+
+# A test is a function; what it prints is shown if it fails. It runs in a shell
+# of its own with -e, so that each command in it has to succeed. (Bash heeds -e
+# nowhere in a condition, hence not in an "if".)
+run_test()
+{
+	local status
+
+	number=$((number + 1))
+	defaults
+	set +e
+	(set -e; "$1") >"$dir/said" 2>&1
+	status=$?
+	set -e
+	if [ "$status" -eq 0 ]; then
+		echo "ok $number ${1#test_}"
+	else
+		sed 's/^/# /' "$dir/said"
+		echo "not ok $number ${1#test_}"
+		bad=1
+	fi
+	stop_processes
+}
+
+ksmctl() { "$bin/ksmctl" --config "$dir/ksmctl.conf" "$@"; }
+get() { sed 's/.*\[\(.*\)\].*/\1/' "$ksm/$1"; }
+put() { echo "$2" >"$ksm/$1"; }
+at_least() { [ "$(get "$1")" -ge "$2" ]; }
+
+# The settings as they are after boot
+defaults()
+{
+	put run 2
+	[ ! -e "$ksm/scan_threads" ] || put scan_threads 1
+	put advisor_mode none
+	put pages_to_scan 100
+	put sleep_millisecs 20
+	put smart_scan 1
+	put use_zero_pages 0
+	put max_page_sharing 256
+	[ ! -e "$ksm/merge_across_nodes" ] || put merge_across_nodes 1
+	put advisor_max_cpu 70
+	put advisor_target_scan_time 200
+	put advisor_min_pages_to_scan 500
+	put advisor_max_pages_to_scan 30000
+	put stable_node_chains_prune_millisecs 2000
+	put run 0
+	rm -f "$dir/ksmctl.conf"
+}
+
+# What there is of settings, to see if something was changed
+all_settings()
+{
+	grep . "$ksm"/{run,pages_to_scan,sleep_millisecs,advisor_*,smart_scan,use_zero_pages} \
+		"$ksm"/{max_page_sharing,stable_node_chains_prune_millisecs}
+	for file in merge_across_nodes scan_threads; do
+		[ ! -e "$ksm/$file" ] || grep . "$ksm/$file"
+	done
+}
+
+fail() { echo "$*"; exit 1; }
+
+same() { [ "$1" = "$2" ] || fail "${3:-}: '$1' is not '$2'"; }
+
+lacks() { if grep "$1" "$2"; then fail "$2 has '$1'"; fi; }
+
+# ksmctl with the arguments has to exit with $1, say $2 (a pattern of grep -E)
+# on standard error, and change nothing.
+refused()
+{
+	local want=$1 pattern=$2 status=0 before
+
+	shift 2
+	before=$(all_settings)
+	ksmctl "$@" >"$dir/out" 2>"$dir/err" </dev/null || status=$?
+	cat "$dir/err"
+	same "$status" "$want" "ksmctl $*"
+	grep -qE -- "$pattern" "$dir/err" || fail "ksmctl $*: does not say '$pattern'"
+	[ ! -s "$dir/out" ] || fail "ksmctl $*: says it on standard output"
+	same "$(all_settings)" "$before" "ksmctl $*: settings"
+}
+
+# Waits up to $1 seconds until the rest, a command, succeeds.
+wait_for()
+{
+	local left=$(($1 * 10))
+
+	shift
+	until "$@"; do
+		left=$((left - 1))
+		[ "$left" -gt 0 ] || fail "never came true: $*"
+		sleep 0.1
+	done
+}
+
+# Processes are noted in a file: tests run in shells of their own.
+note_process() { echo "$1" >>"$dir/processes"; }
+
+stop_processes()
+{
+	[ -e "$dir/processes" ] || return 0
+	while read -r pid; do
+		kill "$pid" 2>/dev/null || :
+		while [ -e "/proc/$pid/exe" ]; do sleep 0.05; done
+	done <"$dir/processes"
+	rm -f "$dir/processes"
+}
+
+is_ready() { grep -q ready "$1"; }
+
+# A process of $1 MiB: a half alike, an eighth zeroes, the rest its own
+start_tenant()
+{
+	: >"$dir/tenant"
+	setsid "$top/build/test/outside/tenant" "$1" 0 >"$dir/tenant" &
+	tenant=$!
+	note_process "$tenant"
+	wait_for 60 is_ready "$dir/tenant"
+}
+
+# A process with mappings of each kind; $dir/areas says where they are
+start_areas()
+{
+	: >"$dir/areas"
+	"$bin/areas" >"$dir/areas" &
+	areas=$!
+	note_process "$areas"
+	wait_for 60 is_ready "$dir/areas"
+}
+
+scans() { get full_scans; }
+
+# Merges what there is to merge, and stops, so that figures stand still.
+merge_all()
+{
+	local from
+
+	put pages_to_scan 20000
+	put sleep_millisecs 5
+	put run 1
+	from=$(scans)
+	wait_for 120 at_least full_scans $((from + 4))
+	put run 0
+	# What ksmd was at
+	sleep 0.3
+}
+
+stat_of() { sed -n "s/^$2 //p" "/proc/$1/ksm_stat"; }

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash disable=SC2154,SC2034,SC2317 # dir, bin and the like are ksmctl_test's
+#
+# The part of ksmctl_test that drives ksmctl in terminals, with tmux: small and
+# large ones, with UTF-8 and without, with colours and without.
+
+tm() { tmux -L test -f /dev/null "$@"; }
+
+# terminal COLUMNS LINES COMMAND: a new one; its status appears as "left N"
+terminal()
+{
+	tm kill-server 2>/dev/null || :
+	tm new-session -d -x "$1" -y "$2" "env ${4:-LC_ALL=C.UTF-8} sh -c '$3; echo left \$?; sleep 1000'"
+	tm set-option -g status off
+	tm resize-window -x "$1" -y "$2"
+}
+
+screen() { tm capture-pane -p >"$dir/screen"; }
+shows() { screen && grep -qE -- "$1" "$dir/screen"; }
+key() { tm send-keys "$@"; }
+
+# No line is broken or missing: the heading is where it should be.
+looks_right()
+{
+	screen
+	cat "$dir/screen"
+	head -n 1 "$dir/screen" | grep -q '^KSM o'
+	same "$(grep -c PID "$dir/screen")" 1 'headings'
+	same "$(grep -c '^KSM o' "$dir/screen")" 1 'first lines'
+}
+
+quits()
+{
+	key q
+	wait_for 20 shows '^left 0'
+}
+
+test_top_in_a_terminal()
+{
+	start_tenant 8
+	put use_zero_pages 1
+	merge_all
+	start_areas
+	terminal 80 24 "$bin/ksmctl top --delay 0.2"
+	wait_for 30 shows "^ *$tenant .* tenant"
+	wait_for 30 shows '[▁▂▃▄▅▆▇█]{3}'
+	looks_right
+	grep -qE '^ *PID +MERGEABLE +MERGED +ZERO +METADATA +PROFIT +COMMAND +CGROUP' "$dir/screen"
+	grep -qE "^ *$tenant +7\.0 +[0-9.]+ +1\.0 " "$dir/screen"
+	tail -n 1 "$dir/screen" | grep -q '^by profit down, every 0.2 s .*q quit'
+	# By its PID, upwards and downwards
+	key p
+	wait_for 20 shows '^by pid up'
+	local first last
+
+	first=$(printf '%s\n' "$tenant" "$areas" | sort -n | head -n 1)
+	last=$(printf '%s\n' "$tenant" "$areas" | sort -n | tail -n 1)
+	same "$(grep -A 1 PID "$dir/screen" | awk 'NR == 2 { print $1 }')" "$first"
+	key r
+	wait_for 20 shows '^by pid down'
+	same "$(grep -A 1 PID "$dir/screen" | awk 'NR == 2 { print $1 }')" "$last"
+	key '>'
+	wait_for 20 shows '^by mergeable down'
+	key h
+	wait_for 20 shows '^space +update now'
+	key x
+	wait_for 20 shows '^by mergeable'
+	key +
+	wait_for 20 shows 'every 0.4 s'
+	# One that ends disappears.
+	kill "$tenant"
+	gone() { ! shows " tenant "; }
+	wait_for 30 gone
+	looks_right
+	quits
+}
+
+test_top_in_small_terminals()
+{
+	start_tenant 8
+	merge_all
+	for size in '40 10' '20 5' '10 3' '5 1' '200 60'; do
+		# shellcheck disable=SC2086 # two numbers
+		terminal $size "$bin/ksmctl top --delay 0.2"
+		case "$size" in
+		'5 1') wait_for 30 shows '^KSM' ;;
+		'10 3') wait_for 30 shows '^ *PID' ;;
+		*) wait_for 30 shows "^ *$tenant"; looks_right ;;
+		esac
+		quits
+	done
+	# From large to small, and back
+	terminal 80 24 "$bin/ksmctl top --delay 0.2"
+	wait_for 30 shows "^ *$tenant"
+	tm resize-window -x 40 -y 10
+	less_columns() { shows "^ *$tenant" && ! grep -q METADATA "$dir/screen"; }
+	wait_for 30 less_columns
+	looks_right
+	tm resize-window -x 120 -y 40
+	wait_for 30 shows METADATA
+	looks_right
+	quits
+}
+
+test_top_in_plain_terminals()
+{
+	start_tenant 8
+	merge_all
+	# No UTF-8: the history in letters. No colours: nothing that asks for them.
+	terminal 80 24 "$bin/ksmctl top --delay 0.2" 'LC_ALL=C'
+	wait_for 30 shows '#{3}$'
+	looks_right
+	quits
+	terminal 80 24 "$bin/ksmctl top --delay 0.2" 'TERM=vt100 NO_COLOR=1'
+	wait_for 30 shows "^ *$tenant"
+	looks_right
+	quits
+	# No terminal that can be drawn on: the list, once
+	terminal 100 24 "$bin/ksmctl top --delay 0.2" TERM=dumb
+	wait_for 30 shows '^left 0'
+	grep -q " $tenant .*tenant" "$dir/screen"
+	terminal 100 24 "$bin/ksmctl top" TERM=no-such-terminal
+	wait_for 30 shows '^left 1'
+	grep -q 'cannot use a terminal' "$dir/screen"
+}
+
+test_unmerge_shows_progress()
+{
+	start_tenant 32
+	merge_all
+	terminal 80 24 "$bin/ksmctl unmerge"
+	wait_for 60 shows '^left 0'
+	cat "$dir/screen"
+	grep -qE '^undone: +[0-9.]+ of [0-9.]+ MiB, 100 %' "$dir/screen"
+	grep -q 'MiB that were saved are in use again' "$dir/screen"
+}
