@@ -25,7 +25,7 @@ static int exec_run(int argc, char **argv)
 		usage_error("exec: which command?");
 	if (prctl(PR_SET_MEMORY_MERGE, 1, 0, 0, 0)) {
 		if (errno == EPERM)
-			fail(EXIT_DENIED, "exec: not permitted: it takes root, or CAP_SYS_RESOURCE");
+			fail(EXIT_DENIED, "exec: not permitted: this kernel asks for CAP_SYS_RESOURCE");
 		if (errno == EINVAL)
 			fail(EXIT_NO_KSM, "exec: this kernel has no merging of whole processes");
 		fail(EXIT_FAILED, "exec: cannot register the process: %s", strerror(errno));
@@ -45,7 +45,7 @@ const struct verb exec_verb = {
 	.help =
 	"Runs COMMAND with merging enabled for all of its memory that can be merged,\n"
 	"and for that of its children, as systemd does for a unit with MemoryKSM=yes.\n"
-	"It takes CAP_SYS_RESOURCE. To run it as somebody else:\n\n"
+	"Some kernels ask for CAP_SYS_RESOURCE. To run it as somebody else:\n\n"
 	"  ksmctl exec -- setpriv --reuid=USER --regid=GROUP --init-groups COMMAND\n\n"
 	"Exit status: COMMAND's, or 126: it cannot be run, 127: it was not found, or\n"
 	"ksmctl's own: 2, 3 or 4.\n",

@@ -10,8 +10,8 @@
 
 #include "ksmctl.h"
 
-/* Of the time, reading what is registered may take a hundredth. */
-#define REGISTERED_SECONDS	10
+/* Of the time, reading what is registered may take a hundredth, for all of them. */
+#define REGISTERED_SECONDS	1
 #define REGISTERED_SHARE	100
 
 const char *const column_names[NR_COLUMNS] = {
@@ -62,13 +62,12 @@ static struct row *add(struct list *l)
 	return &l->rows[l->nr++];
 }
 
-static void read_registered(struct row *row)
+static void read_registered(struct row *row, double reading_all)
 {
 	double started = now();
 	double age = started - row->read_at;
 
-	if (row->read_at && (age < REGISTERED_SECONDS ||
-			     age < REGISTERED_SHARE * row->reading_took))
+	if (row->read_at && (age < REGISTERED_SECONDS || age < REGISTERED_SHARE * reading_all))
 		return;
 	/* One that ends meanwhile is found missing the next time. */
 	if (registered_read(row->p.pid, &row->reg))
@@ -77,7 +76,7 @@ static void read_registered(struct row *row)
 	row->reading_took = row->read_at - started;
 }
 
-static void update_one(struct list *l, size_t sorted, pid_t pid)
+static void update_one(struct list *l, size_t sorted, pid_t pid, double reading_all)
 {
 	struct process p;
 	struct row *row;
@@ -94,7 +93,7 @@ static void update_one(struct list *l, size_t sorted, pid_t pid)
 		row = add(l);
 	row->p = p;
 	row->seen = true;
-	read_registered(row);
+	read_registered(row, reading_all);
 }
 
 /* Rows of processes without anything to merge are kept, but come last. */
@@ -107,15 +106,19 @@ static bool shown(const struct row *row)
 void list_update(struct list *l)
 {
 	size_t sorted = l->nr, nr, i, kept = 0;
+	double reading_all = 0;
 	pid_t *pids;
 
-	qsort(l->rows, l->nr, sizeof(*l->rows), by_pid);
-	for (i = 0; i < l->nr; i++)
+	if (l->nr)
+		qsort(l->rows, l->nr, sizeof(*l->rows), by_pid);
+	for (i = 0; i < l->nr; i++) {
 		l->rows[i].seen = false;
+		reading_all += l->rows[i].reading_took;
+	}
 	l->unread = 0;
 	nr = pids_list(&pids);
 	for (i = 0; i < nr; i++)
-		update_one(l, sorted, pids[i]);
+		update_one(l, sorted, pids[i], reading_all);
 	free(pids);
 	for (i = 0; i < l->nr; i++)
 		if (l->rows[i].seen)
@@ -169,7 +172,8 @@ size_t list_sort(struct list *l, enum column by, bool ascending)
 
 	sort_column = by;
 	sort_ascending = ascending;
-	qsort(l->rows, l->nr, sizeof(*l->rows), by_column);
+	if (l->nr)
+		qsort(l->rows, l->nr, sizeof(*l->rows), by_column);
 	while (nr < l->nr && shown(&l->rows[nr]))
 		nr++;
 	return nr;

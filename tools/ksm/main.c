@@ -126,7 +126,7 @@ unsigned long number_option(const char *name, unsigned long min, unsigned long m
 	errno = 0;
 	value = strtoul(optarg, &end, 10);
 	if (errno || *end || *optarg < '0' || *optarg > '9' || value < min || value > max)
-		usage_error("--%s: '%s' is not a number from %lu to %lu", name, optarg, min, max);
+		usage_error("%s: '%s' is not a number from %lu to %lu", name, optarg, min, max);
 	return value;
 }
 
@@ -137,7 +137,7 @@ double seconds_option(const char *name)
 
 	value = strtod(optarg, &end);
 	if (*end || end == optarg || !isfinite(value) || value < 0 || value > 86400)
-		usage_error("--%s: '%s' is not a number of seconds", name, optarg);
+		usage_error("%s: '%s' is not a number of seconds", name, optarg);
 	return value;
 }
 

@@ -116,6 +116,24 @@ static void fit(char *to, size_t size, const char *from, int width)
 	to[done] = '\0';
 }
 
+/* The last @width columns of a path, which tell more than the first */
+static void fit_end(char *to, size_t size, const char *path, int width)
+{
+	const char *mark = view.utf8 ? "\u2026" : "<";
+	size_t length = strlen(path);
+
+	if (length <= (size_t)width || width < 2) {
+		fit(to, size, path, width);
+		return;
+	}
+	path += length - (size_t)width + 1;
+	/* Not in the middle of a character */
+	while ((*path & 0xc0) == 0x80)
+		path++;
+	snprintf(to, size, "%s", mark);
+	fit(to + strlen(mark), size - strlen(mark), path, width - 1);
+}
+
 static void put_line(int y, attr_t how, const char *text)
 {
 	char line[LINE_BYTES];
@@ -134,6 +152,8 @@ static attr_t paint(enum colour colour)
 
 static int width_of(const struct shown_column *c)
 {
+	if (c->column == BY_COMMAND && COLS >= 100)
+		return 16;
 	return c->width < 0 ? -c->width : c->width ? c->width : 8;
 }
 
@@ -161,9 +181,9 @@ static const char *mib(char *text, size_t size, long long bytes)
 	return text;
 }
 
-static const char *cell(const struct row *r, enum column column, char *text, size_t size)
+static const char *cell(const struct row *r, enum column which, char *text, size_t size)
 {
-	switch (column) {
+	switch (which) {
 	case BY_PID:
 		snprintf(text, size, "%d", r->p.pid);
 		return text;
@@ -200,7 +220,10 @@ static void put_row(int y, const struct row *r, int rank)
 			continue;
 		width = width < COLS - x ? width : COLS - x;
 		value = r ? cell(r, c->column, text, sizeof(text)) : c->title;
-		fit(line, sizeof(line), value, width);
+		if (r && c->column == BY_CGROUP)
+			fit_end(line, sizeof(line), value, width);
+		else
+			fit(line, sizeof(line), value, width);
 		if (!r)
 			attrset(sorted ? A_REVERSE | A_BOLD : A_REVERSE);
 		else if (c->column == BY_PROFIT && r->p.profit < 0)
@@ -219,6 +242,11 @@ static void put_row(int y, const struct row *r, int rank)
 	attrset(A_NORMAL);
 }
 
+static bool is_narrow(void)
+{
+	return COLS < 70;
+}
+
 static void put_head(void)
 {
 	char line[LINE_BYTES];
@@ -228,12 +256,14 @@ static void put_head(void)
 	mib(saved, sizeof(saved), saved_bytes(&view.s));
 	mib(profit, sizeof(profit), profit_bytes(&view.s, &estimated));
 	mib(metadata, sizeof(metadata), metadata_bytes(&view.s, &estimated));
-	snprintf(line, sizeof(line), "KSM %s, saved %s MiB, profit %s, metadata %s%s",
-		 strcmp(view.run, "1") ? "off" : "on", saved, profit, metadata,
-		 estimated ? " (estimated)" : "");
+	snprintf(line, sizeof(line), "KSM %s, saved %s MiB, profit %s%s%s%s",
+		 strcmp(view.run, "1") ? "off" : "on", saved, profit,
+		 is_narrow() ? "" : ", metadata ", is_narrow() ? "" : metadata,
+		 estimated && !is_narrow() ? " (estimated)" : "");
 	put_line(0, A_BOLD, line);
-	snprintf(line, sizeof(line), "ksmd %.1f %% CPU, %lld full scans, %zu processes%s",
-		 view.cpu_percent, view.s.value[FULL_SCANS], view.nr,
+	snprintf(line, sizeof(line), "ksmd %.1f %% CPU, %lld %s, %zu process%s%s",
+		 view.cpu_percent, view.s.value[FULL_SCANS], is_narrow() ? "scans" : "full scans",
+		 view.nr, view.nr == 1 ? "" : "es",
 		 view.list.unread ? " (others need root)" : "");
 	if (LINES > 1)
 		put_line(1, A_NORMAL, line);
@@ -263,7 +293,7 @@ static void put_history(int y, int height)
 	for (i = 0; i < view.nr_history; i++)
 		most = view.history[i] > most ? view.history[i] : most;
 	snprintf(label, sizeof(label), "%8.1f MiB ", most);
-	left = COLS > 40 ? (int)strlen(label) : 0;
+	left = COLS >= 40 ? (int)strlen(label) : 0;
 	for (row = 0; row < height; row++) {
 		move(y + row, 0);
 		clrtoeol();
@@ -293,9 +323,15 @@ static int history_height(void)
 static void put_foot(int y)
 {
 	char line[LINE_BYTES];
+	const char *order = view.o->ascending ? "up" : "down";
 
-	snprintf(line, sizeof(line), "by %s %s, every %.3g s  <> column  r reverse  h keys  q quit",
-		 column_names[view.o->by], view.o->ascending ? "up" : "down", view.o->delay);
+	if (is_narrow())
+		snprintf(line, sizeof(line), "by %s %s  h keys  q quit",
+			 column_names[view.o->by], order);
+	else
+		snprintf(line, sizeof(line),
+			 "by %s %s, every %.3g s   <> column  r reverse  h keys  q quit",
+			 column_names[view.o->by], order, view.o->delay);
 	put_line(y, A_DIM, line);
 }
 

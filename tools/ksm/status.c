@@ -260,7 +260,7 @@ static int status_run(int argc, char **argv)
 	while ((option = next_option(argc, argv, options)) >= 0) {
 		as_json |= option == 0;
 		if (option == 1)
-			interval = seconds_option("interval");
+			interval = seconds_option("--interval");
 		quick |= option == 2;
 	}
 	if (optind < argc)

@@ -125,13 +125,13 @@ static int top_run(int argc, char **argv)
 		b.json |= option == 1;
 		reverse |= option == 5;
 		if (option == 2)
-			o.delay = seconds_option("delay");
+			o.delay = seconds_option("--delay");
 		else if (option == 3)
-			b.count = number_option("count", 0, 1000000000);
+			b.count = number_option("--count", 0, 1000000000);
 		else if (option == 4)
 			choose_column(&o);
 		else if (option == 6)
-			b.limit = number_option("limit", 1, 1000000000);
+			b.limit = number_option("--limit", 1, 1000000000);
 		else if (option == 7)
 			o.colour = false;
 	}

@@ -375,12 +375,12 @@ static int why_run(int argc, char **argv)
 		all |= option == 1;
 		contents |= option == 2;
 		if (option == 3)
-			interval = seconds_option("interval");
+			interval = seconds_option("--interval");
 	}
 	if (argc - optind != 1)
 		usage_error("why: which process? it takes one PID");
 	optarg = argv[optind];
-	pid = number_option("PID", 1, 4194304);
+	pid = number_option("why", 1, 4194304);
 	ksm_require();
 	read_report(&r, (pid_t)pid);
 	if (contents)

@@ -7,7 +7,9 @@
 clean_up()
 {
 	stop_processes
-	tmux -L test kill-server 2>/dev/null || :
+	for server in "$dir"/tmux.*; do
+		[ ! -e "$server" ] || tmux -S "$server" kill-server 2>/dev/null || :
+	done
 	defaults
 	rm -rf "$dir"
 }

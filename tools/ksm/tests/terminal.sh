@@ -4,12 +4,17 @@
 # The part of ksmctl_test that drives ksmctl in terminals, with tmux: small and
 # large ones, with UTF-8 and without, with colours and without.
 
-tm() { tmux -L test -f /dev/null "$@"; }
+terminals=0
 
-# terminal COLUMNS LINES COMMAND: a new one; its status appears as "left N"
+tm() { tmux -S "$dir/tmux.$terminals" -f /dev/null "$@"; }
+
+# terminal COLUMNS LINES COMMAND [NAME=VALUE...]: a new one, with an environment;
+# the command's status appears as "left N". A server of its own for each, as one
+# that is killed takes its time.
 terminal()
 {
 	tm kill-server 2>/dev/null || :
+	terminals=$((terminals + 1))
 	tm new-session -d -x "$1" -y "$2" "env ${4:-LC_ALL=C.UTF-8} sh -c '$3; echo left \$?; sleep 1000'"
 	tm set-option -g status off
 	tm resize-window -x "$1" -y "$2"
