@@ -63,7 +63,8 @@ _ksmctl()
 	*) mapfile -t COMPREPLY < <(compgen -W "$(_ksmctl_words "$verb")" -- "$cur") ;;
 	esac
 	case ${COMPREPLY[*]} in
-	*=) compopt -o nospace ;;
+	# Not when it is called otherwise than by completion
+	*=) compopt -o nospace 2>/dev/null || : ;;
 	esac
 }
 

@@ -15,6 +15,39 @@ test_help()
 	ksmctl --version | grep -q '^ksmctl [0-9]'
 }
 
+# completes WORD... WANTED: what bash offers for the last of the words
+completes()
+{
+	local wanted=${!#}
+
+	COMP_WORDS=(ksmctl "${@:1:$#-1}")
+	COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+	_ksmctl
+	same "${COMPREPLY[*]}" "$wanted" "completion of ${COMP_WORDS[*]}"
+}
+
+test_completion()
+{
+	. "$top/tools/ksm/ksmctl.bash"
+	completes st 'status start stop'
+	completes --config x top to ''
+	completes --config x to top
+	completes tune '' 'quiet balanced eager'
+	completes status --j --json
+	completes top --sort me 'mergeable merged metadata'
+	completes set use_ use_zero_pages=
+	completes get use_ use_zero_pages
+	completes unmerge --f --force
+	# Each verb, and each option of each, is known to ksmctl.
+	for verb in $(_ksmctl_words ''); do
+		ksmctl "$verb" --help >"$dir/verb"
+		for option in $(_ksmctl_options "$verb"); do
+			grep -q -- "$option" "$dir/verb" || [ "$option" = --help ] ||
+				fail "$verb has no $option"
+		done
+	done
+}
+
 test_wrong_usage()
 {
 	refused 2 'what to do'

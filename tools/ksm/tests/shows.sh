@@ -120,6 +120,66 @@ test_hints()
 	ksmctl status --interval 0 | grep -q '^hint  .*registered.*ksmctl start'
 }
 
+# like NAMES FILE=VALUE...: with these values, and otherwise those of a scan that
+# has settled well, the hints are NAMES. What is "later" is there after 0.3 s.
+like()
+{
+	local wanted=$1 setting file
+
+	shift
+	rm -rf "$dir/sys"
+	mkdir "$dir/sys"
+	for file in "$ksm"/*; do
+		cat "$file" >"$dir/sys/${file##*/}"
+	done
+	for setting in run=1 full_scans=10 pages_shared=1000 pages_sharing=50000 \
+		pages_unshared=50000 pages_volatile=1000 general_profit=100000000 "$@"; do
+		case "$setting" in later:*) continue ;; esac
+		echo "${setting#*=}" >"$dir/sys/${setting%%=*}"
+	done
+	(
+		sleep 0.3
+		for setting; do
+			case "$setting" in later:*) ;; *) continue ;; esac
+			setting=${setting#later:}
+			echo "${setting#*=}" >"$dir/sys/${setting%%=*}"
+		done
+	) &
+	ksmctl --sysfs "$dir/sys" status --json --interval 1 >"$dir/json"
+	wait $!
+	jq -r '.hints[] | .name + ": " + .text' "$dir/json"
+	same "$(jq -r '[.hints[].name] | sort | join(" ")' "$dir/json")" "$wanted" "$*"
+}
+
+# What a test cannot have in earnest: large machines, and scans of hours
+test_hints_of_large_machines()
+{
+	# So that something is registered
+	start_tenant 8
+	like ''
+	like default-pace pages_unshared=300000
+	like '' pages_unshared=300000 pages_to_scan=1000
+	like '' pages_unshared=300000 pages_to_scan=100 run=1 "advisor_mode=none [scan-time]"
+	like slow-scan pages_unshared=300000 pages_to_scan=101 pages_scanned=0 later:pages_scanned=200
+	like '' pages_unshared=300000 pages_to_scan=101 pages_scanned=0 later:pages_scanned=2000000
+	like negative-profit general_profit=-1
+	like '' general_profit=-1 full_scans=2
+	like volatile pages_volatile=150000 pages_unshared=20000
+	like unshared pages_unshared=1500000 pages_to_scan=1000
+	like zero-pages stable_node_chains=1 stable_node_dups=3
+	like '' stable_node_chains=1 stable_node_dups=3 use_zero_pages=1
+	like chains stable_node_chains=30 stable_node_dups=200 use_zero_pages=1
+	like advisor-limits advisor_min_pages_to_scan=40000 "advisor_mode=none [scan-time]"
+	like advisor-pages "advisor_mode=none [scan-time]" pages_to_scan=30000 \
+		pages_scanned=0 later:pages_scanned=200
+	like '' "advisor_mode=none [scan-time]" pages_to_scan=3000 \
+		pages_scanned=0 later:pages_scanned=20000
+	like 'advisor-cpu' "advisor_mode=none [scan-time]" pages_to_scan=3000 advisor_max_cpu=0 \
+		pages_scanned=0 later:pages_scanned=200
+	like smart-scan smart_scan=0
+	like 'no-sleep smart-scan' smart_scan=0 sleep_millisecs=0
+}
+
 test_top_batch()
 {
 	merged_tenant 1
