@@ -167,6 +167,17 @@ struct config *config_prepare(const struct values *want, bool forget)
 	return c;
 }
 
+/* What is written is for the unit; whether that will run is easy to forget. */
+static void check_unit(void)
+{
+	static const char unit[] = "/etc/systemd/system/multi-user.target.wants/ksmctl.service";
+	struct stat st;
+
+	if (!access("/run/systemd/system", F_OK) && lstat(unit, &st) && errno == ENOENT &&
+	    !strcmp(config_path, CONFIG_PATH))
+		warn("it has no effect at boot before: systemctl enable ksmctl");
+}
+
 /* Returns 0 or an error's number; there is nothing to do without @c. */
 int config_commit(struct config *c)
 {
@@ -176,11 +187,13 @@ int config_commit(struct config *c)
 		return 0;
 	if (rename(c->temporary, config_path))
 		err = errno;
-	if (err)
+	if (err) {
 		config_discard(c);
-	else
-		free(c);
-	return err;
+		return err;
+	}
+	free(c);
+	check_unit();
+	return 0;
 }
 
 void config_discard(struct config *c)

@@ -38,6 +38,8 @@ extern const struct verb get_verb, set_verb, tune_verb, reset_verb, apply_verb;
 extern const struct verb exec_verb;
 
 /* main.c: options and messages */
+#define CONFIG_PATH	"/etc/ksmctl.conf"
+
 extern const char *config_path;
 
 [[gnu::format(printf, 2, 3), gnu::noreturn]] void fail(int code, const char *format, ...);

@@ -27,7 +27,7 @@ static const struct verb *const verbs[] = {
 
 static const struct verb *verb;
 
-const char *config_path = "/etc/ksmctl.conf";
+const char *config_path = CONFIG_PATH;
 
 static void message(const char *format, va_list ap)
 {

@@ -20,6 +20,15 @@ terminal()
 	tm resize-window -x "$1" -y "$2"
 }
 
+# Waits until the screen shows something, or says what it shows instead.
+see()
+{
+	(wait_for 30 shows "$1") || {
+		cat "$dir/screen"
+		fail "the screen never showed: $1"
+	}
+}
+
 screen() { tm capture-pane -p >"$dir/screen"; }
 shows() { screen && grep -qE -- "$1" "$dir/screen"; }
 key() { tm send-keys "$@"; }
@@ -37,7 +46,8 @@ looks_right()
 quits()
 {
 	key q
-	wait_for 20 shows '^left 0'
+	see '^left'
+	grep -q '^left 0' "$dir/screen"
 }
 
 test_top_in_a_terminal()
@@ -47,31 +57,31 @@ test_top_in_a_terminal()
 	merge_all
 	start_areas
 	terminal 80 24 "$bin/ksmctl top --delay 0.2"
-	wait_for 30 shows "^ *$tenant .* tenant"
-	wait_for 30 shows '[▁▂▃▄▅▆▇█]{3}'
+	see "^ *$tenant .* tenant"
+	see '[▁▂▃▄▅▆▇█]{3}'
 	looks_right
 	grep -qE '^ *PID +MERGEABLE +MERGED +ZERO +METADATA +PROFIT +COMMAND +CGROUP' "$dir/screen"
 	grep -qE "^ *$tenant +7\.0 +[0-9.]+ +1\.0 " "$dir/screen"
 	tail -n 1 "$dir/screen" | grep -q '^by profit down, every 0.2 s .*q quit'
 	# By its PID, upwards and downwards
 	key p
-	wait_for 20 shows '^by pid up'
+	see '^by pid up'
 	local first last
 
 	first=$(printf '%s\n' "$tenant" "$areas" | sort -n | head -n 1)
 	last=$(printf '%s\n' "$tenant" "$areas" | sort -n | tail -n 1)
 	same "$(grep -A 1 PID "$dir/screen" | awk 'NR == 2 { print $1 }')" "$first"
 	key r
-	wait_for 20 shows '^by pid down'
+	see '^by pid down'
 	same "$(grep -A 1 PID "$dir/screen" | awk 'NR == 2 { print $1 }')" "$last"
 	key '>'
-	wait_for 20 shows '^by mergeable down'
+	see '^by mergeable down'
 	key h
-	wait_for 20 shows '^space +update now'
+	see '^space +update now'
 	key x
-	wait_for 20 shows '^by mergeable'
+	see '^by mergeable'
 	key +
-	wait_for 20 shows 'every 0.4 s'
+	see 'every 0.4 s'
 	# One that ends disappears.
 	kill "$tenant"
 	gone() { ! shows " tenant "; }
@@ -88,21 +98,21 @@ test_top_in_small_terminals()
 		# shellcheck disable=SC2086 # two numbers
 		terminal $size "$bin/ksmctl top --delay 0.2"
 		case "$size" in
-		'5 1') wait_for 30 shows '^KSM' ;;
-		'10 3') wait_for 30 shows '^ *PID' ;;
-		*) wait_for 30 shows "^ *$tenant"; looks_right ;;
+		'5 1') see '^KSM' ;;
+		'10 3') see '^ *PID' ;;
+		*) see "^ *$tenant"; looks_right ;;
 		esac
 		quits
 	done
 	# From large to small, and back
 	terminal 80 24 "$bin/ksmctl top --delay 0.2"
-	wait_for 30 shows "^ *$tenant"
+	see "^ *$tenant"
 	tm resize-window -x 40 -y 10
 	less_columns() { shows "^ *$tenant" && ! grep -q METADATA "$dir/screen"; }
 	wait_for 30 less_columns
 	looks_right
 	tm resize-window -x 120 -y 40
-	wait_for 30 shows METADATA
+	see METADATA
 	looks_right
 	quits
 }
@@ -113,19 +123,19 @@ test_top_in_plain_terminals()
 	merge_all
 	# No UTF-8: the history in letters. No colours: nothing that asks for them.
 	terminal 80 24 "$bin/ksmctl top --delay 0.2" 'LC_ALL=C'
-	wait_for 30 shows '#{3}$'
+	see '#{3}$'
 	looks_right
 	quits
 	terminal 80 24 "$bin/ksmctl top --delay 0.2" 'TERM=vt100 NO_COLOR=1'
-	wait_for 30 shows "^ *$tenant"
+	see "^ *$tenant"
 	looks_right
 	quits
 	# No terminal that can be drawn on: the list, once
 	terminal 100 24 "$bin/ksmctl top --delay 0.2" TERM=dumb
-	wait_for 30 shows '^left 0'
+	see '^left 0'
 	grep -q " $tenant .*tenant" "$dir/screen"
 	terminal 100 24 "$bin/ksmctl top" TERM=no-such-terminal
-	wait_for 30 shows '^left 1'
+	see '^left 1'
 	grep -q 'cannot use a terminal' "$dir/screen"
 }
 
@@ -134,7 +144,7 @@ test_unmerge_shows_progress()
 	start_tenant 32
 	merge_all
 	terminal 80 24 "$bin/ksmctl unmerge"
-	wait_for 60 shows '^left 0'
+	see '^left 0'
 	cat "$dir/screen"
 	grep -qE '^undone: +[0-9.]+ of [0-9.]+ MiB, 100 %' "$dir/screen"
 	grep -q 'MiB that were saved are in use again' "$dir/screen"
