@@ -8,7 +8,13 @@ KERNEL ?= ksm
 
 export KERNEL
 
+# What make deb configures the kernel with: Debian's own, unless a file is named;
+# and whether to leave out modules that are not loaded here
+CONFIG ?=
+LOCAL ?=
+
 .PHONY: help demo test bench kernel kernel-base kernel-debug check clean
+.PHONY: patch deb try pictures
 
 help:
 	@echo 'make demo          three real KVM guests share memory, checked and reported'
@@ -19,6 +25,12 @@ help:
 	@echo 'make kernel        build/ksm/bzImage: the base with this KSM'
 	@echo 'make kernel-base   build/base/bzImage: the base as it is'
 	@echo 'make kernel-debug  build/debug/bzImage: with KASAN, lockdep, KUnit and the like'
+	@echo 'make deb           build/deb: Debian packages of the kernel and of ksmctl'
+	@echo '                   (CONFIG=FILE: with this configuration; LOCAL=1: and only'
+	@echo '                   the modules that are loaded here; by default Debian'"'"'s)'
+	@echo 'make patch         build/linux-VERSION-ksm.patch: all of it, for git am or patch'
+	@echo 'make try           tries the packages and the patch as others would use them'
+	@echo 'make pictures      draws the pictures of the documents anew'
 	@echo 'make check         style and static checks of our own files'
 	@echo 'make clean         removes build/'
 	@echo 'tools/vm/run --help tells how to run a program of your own on these kernels.'
@@ -40,6 +52,18 @@ kernel-base:
 
 kernel-debug:
 	+@tools/vm/build debug
+
+deb:
+	+@tools/package/deb $(if $(CONFIG),--config $(CONFIG)) $(if $(LOCAL),--local)
+
+patch:
+	+@tools/package/patch
+
+try:
+	+@tools/package/try patch deb
+
+pictures:
+	@tools/pictures
 
 check:
 	+@tools/check
