@@ -284,6 +284,17 @@ static int replace(struct mapping *map, struct page *kpage)
 	return same ? 0 : -EAGAIN;
 }
 
+/*
+ * Where caches go by address, what a process wrote may not be seen from here
+ * yet, and what was read here before may be seen still. That made a hint wrong;
+ * now it counts.
+ */
+static void sync_content(struct mapping *map)
+{
+	flush_anon_page(map->vma, map->page, map->addr);
+	flush_dcache_page(map->page);
+}
+
 static bool has_odd_pgoff(struct vm_area_struct *vma,
 			  struct ksm_rmap_item *item)
 {
@@ -367,8 +378,11 @@ static int substitute(struct mapping *map, struct ksm_rmap_item *item,
 				map->addr, map->addr + PAGE_SIZE);
 	mmu_notifier_invalidate_range_start(&range);
 	err = protect(map);
-	if (!err && !ksm_pages_equal(map->page, kpage))
-		err = -ENOENT;
+	if (!err) {
+		sync_content(map);
+		if (!ksm_pages_equal(map->page, kpage))
+			err = -ENOENT;
+	}
 	if (!err)
 		err = is_zero_pfn(page_to_pfn(kpage)) ? replace(map, kpage) :
 			share(map, item, page_folio(kpage));
@@ -544,6 +558,7 @@ static int protect_content(struct mapping *map, struct ksm_rmap_item *item,
 	mmu_notifier_invalidate_range_end(&range);
 	if (err)
 		return err;
+	sync_content(map);
 	return ksm_key(ksm_fingerprint(map->page), scope) ==
 	       ksm_item_key(item) ? 0 : -ENOENT;
 }
