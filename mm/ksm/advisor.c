@@ -51,26 +51,28 @@ static u64 per_cent(u64 part, u64 whole)
 /* How long a full scan with this load ought to take, ns. */
 static u64 goal(const struct load *load, const struct ksm_settings *set)
 {
-	u64 time = min_t(u64, set->advisor_target_scan_time, TARGET_MAX);
+	u64 time = min_t(u64, READ_ONCE(set->advisor_target_scan_time),
+			 TARGET_MAX);
 
 	/* Of more than that much of a CPU nothing is left for others. */
 	return max(time * NSEC_PER_SEC,
-		   div_u64(load->cpu * 100, set->advisor_max_cpu ?: 1));
+		   div_u64(load->cpu * 100,
+			   READ_ONCE(set->advisor_max_cpu) ?: 1));
 }
 
 /* The pages_to_scan that would have met the goal. */
 static u64 ideal(const struct load *load, const struct ksm_settings *set)
 {
-	u64 busy = div_u64(load->cpu, set->scan_threads);
+	unsigned int threads = READ_ONCE(set->scan_threads);
+	u64 busy = div_u64(load->cpu, threads);
 	u64 time = goal(load, set), sleep, rounds;
 
 	/* Without sleeps, pages_to_scan makes no difference. */
 	if (load->wall <= busy || !load->rounds)
 		return set->pages_to_scan;
 	if (time <= busy)
-		return set->advisor_max_pages_to_scan;
-	sleep = div64_u64((load->wall - busy) * set->scan_threads,
-			  load->rounds);
+		return READ_ONCE(set->advisor_max_pages_to_scan);
+	sleep = div64_u64((load->wall - busy) * threads, load->rounds);
 	rounds = div64_u64(time - busy, sleep ?: 1) ?: 1;
 	return div64_u64(load->pages + rounds - 1, rounds);
 }
@@ -79,7 +81,8 @@ static u64 ideal(const struct load *load, const struct ksm_settings *set)
 static unsigned int advise(const struct load *load,
 			   const struct ksm_settings *set)
 {
-	u64 most = min_t(u64, set->advisor_max_pages_to_scan, UINT_MAX);
+	u64 most = min_t(u64, READ_ONCE(set->advisor_max_pages_to_scan),
+			 UINT_MAX);
 	u64 pages = min(ideal(load, set), most), now = set->pages_to_scan;
 
 	/* Rounded so that the rest of the way is gone, too. */
@@ -88,7 +91,8 @@ static unsigned int advise(const struct load *load,
 	else
 		pages = now - div_u64((now - pages) * 3 + 3, 4);
 	/* With none at all there would be no full scan to learn from any more. */
-	pages = max3(pages, (u64)set->advisor_min_pages_to_scan, 1ULL);
+	pages = max3(pages, (u64)READ_ONCE(set->advisor_min_pages_to_scan),
+		     1ULL);
 	return min(pages, most);
 }
 

@@ -47,7 +47,8 @@ void ksm_fingerprint_soon(struct page *page)
 u64 ksm_fingerprint(struct page *page)
 {
 	void *content = kmap_local_page(page);
-	u64 fingerprint = xxh64(content, PAGE_SIZE, seed);
+	/* Who maps the page may write to it; then it is that of no content. */
+	u64 fingerprint = data_race(xxh64(content, PAGE_SIZE, seed));
 
 	kunmap_local(content);
 	return fingerprint;
@@ -106,13 +107,19 @@ bool ksm_pages_equal(struct page *a, struct page *b)
 	const unsigned long *x, *y;
 	unsigned int i = 0;
 
-	if (IS_ENABLED(CONFIG_ARM64_MTE))
-		return pages_identical(a, b);
+	if (IS_ENABLED(CONFIG_ARM64_MTE)) {
+		/* Where somebody can write to them still, it is but a hint. */
+		return data_race(pages_identical(a, b));
+	}
 
 	x = kmap_local_page(a);
 	y = kmap_local_page(b);
-	while (i < PAGE_SIZE / sizeof(long) && !words_differ(x + i, y + i))
+	while (i < PAGE_SIZE / sizeof(long)) {
+		/* As above */
+		if (data_race(words_differ(x + i, y + i)))
+			break;
 		i += WORDS_A_STEP;
+	}
 	kunmap_local(y);
 	kunmap_local(x);
 	return i == PAGE_SIZE / sizeof(long);

@@ -120,7 +120,8 @@ struct ksm_chunk {
 
 static inline unsigned int ksm_item_place(const struct ksm_rmap_item *item)
 {
-	return item->tag & KSM_PLACE_MASK;
+	/* The place is constant, the rest of the tag may be changing. */
+	return READ_ONCE(item->tag) & KSM_PLACE_MASK;
 }
 
 static inline struct ksm_chunk *ksm_item_chunk(struct ksm_rmap_item *item)
@@ -137,7 +138,8 @@ static inline unsigned long ksm_item_address(struct ksm_rmap_item *item)
 
 static inline u8 ksm_item_state(struct ksm_rmap_item *item)
 {
-	return READ_ONCE(ksm_item_chunk(item)->state[ksm_item_place(item)]) &
+	/* What is then read of the item is not older, see ksm_item_set_state(). */
+	return smp_load_acquire(&ksm_item_chunk(item)->state[ksm_item_place(item)]) &
 	       KSM_ITEM_STATE_MASK;
 }
 
@@ -150,7 +152,7 @@ static inline void ksm_item_set_state(struct ksm_rmap_item *item, u8 state)
 
 static inline u64 ksm_item_key(const struct ksm_rmap_item *item)
 {
-	return item->tag & ~KSM_PLACE_MASK;
+	return READ_ONCE(item->tag) & ~KSM_PLACE_MASK;
 }
 
 static inline void ksm_item_set_key(struct ksm_rmap_item *item, u64 key)

@@ -187,7 +187,8 @@ bool ksm_reap_pending(void)
  */
 bool ksm_reap_held(void)
 {
-	return !list_empty(&gone_slots);
+	/* A hint: who asks will ask again. */
+	return !data_race(list_empty(&gone_slots));
 }
 
 /**

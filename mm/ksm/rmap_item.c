@@ -77,7 +77,9 @@ struct ksm_chunk *ksm_chunk_make(struct ksm_mm_slot *slot, unsigned long addr,
 void ksm_chunk_free_if_unused(struct ksm_chunk *chunk)
 {
 	BUILD_BUG_ON(KSM_ITEM_FREE);
-	if (memchr_inv(chunk->state, KSM_ITEM_FREE, sizeof(chunk->state)))
+	/* Others may change a state, but neither from nor to that of free. */
+	if (data_race(memchr_inv(chunk->state, KSM_ITEM_FREE,
+				 sizeof(chunk->state))))
 		return;
 
 	xa_erase(&chunk->slot->chunks, chunk_index(chunk->start));

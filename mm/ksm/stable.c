@@ -229,7 +229,8 @@ static void drop_item(struct ksm_rmap_item *item)
 	put_anon_vma(item->anon_vma);
 	ksm_mm_count(&chunk->slot->slot.mm->ksm_merging_pages, -1);
 	ksm_item_set_key(item, 0);
-	chunk->note[ksm_item_place(item)] = 0;
+	/* Whoever has the window may take it for that of a page frame. */
+	WRITE_ONCE(chunk->note[ksm_item_place(item)], 0);
 	ksm_item_set_state(item, KSM_ITEM_SEEN);
 }
 
@@ -339,7 +340,7 @@ void ksm_stable_find(u64 key, u16 scope, bool with_full,
 	 * Most keys are in no tree, and to who wants a page to share an
 	 * outdated answer is as good.
 	 */
-	if (!with_full && !READ_ONCE(root->rb_node))
+	if (!with_full && !data_race(READ_ONCE(root->rb_node)))
 		return;
 
 	spin_lock(&shard->lock);
@@ -556,7 +557,8 @@ bool ksm_stable_insert(struct ksm_stable_node *node, struct folio *folio,
 		return false;
 	}
 	shard->inserts++;
-	WRITE_ONCE(folio->mapping, ksm_node_mapping(node));
+	/* From here on a scan may come across the node. */
+	smp_store_release(&folio->mapping, ksm_node_mapping(node));
 	/* It may have moved to another scope between look-up and lock. */
 	if (other && (other->key != node->key || other->scope != node->scope))
 		other = NULL;
@@ -600,7 +602,7 @@ void ksm_stable_rehome(struct folio *folio)
 			   ksm_shard_number(key));
 	node->kind = KSM_NODE_PAGE;
 	node->chain = NULL;
-	node->scope = scope;
+	WRITE_ONCE(node->scope, scope);	/* a scan looks at it without a lock */
 	node->key = key;
 	spin_unlock(&shard->lock);
 
