@@ -13,13 +13,15 @@ export KERNEL
 CONFIG ?=
 LOCAL ?=
 
-.PHONY: help demo test bench kernel kernel-base kernel-debug check clean
+.PHONY: help demo test test-kcsan test-arm64 bench kernel kernel-base kernel-debug check clean
 .PHONY: patch deb try pictures
 
 help:
 	@echo 'make demo          three real KVM guests share memory, checked and reported'
 	@echo '                   (KERNEL=base: the same on the kernel as Debian ships it)'
 	@echo 'make test          every test, on the release and the debug kernel'
+	@echo 'make test-kcsan    some of them on a kernel that looks for data races'
+	@echo 'make test-arm64    those of the self-tests that can on arm64, emulated'
 	@echo 'make bench         what the scan, merging and the rest cost, beside the base'
 	@echo '                   (BENCH=--full: the long one; tools/bench/bench --help)'
 	@echo 'make kernel        build/ksm/bzImage: the base with this KSM'
@@ -40,6 +42,12 @@ demo:
 
 test:
 	+@tools/test/run
+
+test-kcsan:
+	+@tools/test/run --kernel kcsan
+
+test-arm64:
+	+@tools/test/run --kernel arm64
 
 bench:
 	+@tools/bench/bench $(BENCH)

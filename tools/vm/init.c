@@ -5,7 +5,9 @@
  * carries its output and its status to the host, and switches off.
  *
  * The request comes from, and the status goes to, a directory that the host
- * shares for nothing else, so that no output can be mistaken for either.
+ * shares for nothing else, so that no output can be mistaken for either. A bare
+ * kernel cannot share files: there the request is in the initramfs, as are the
+ * command's files, and the status goes to a port of its own.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -46,6 +48,7 @@ static struct request {
 	const char *share;
 	/* Second after start when the host is about to lose patience, or 0 */
 	long deadline;
+	bool bare;
 	bool tty;
 	bool merge_output;
 	unsigned short rows;
@@ -54,10 +57,11 @@ static struct request {
 
 static int control = -1;
 
+/* Not every kernel here can switch off; to QEMU a reset is the end as well. */
 static void __noreturn power_off(void)
 {
 	sync();
-	reboot(RB_POWER_OFF);
+	reboot(RB_AUTOBOOT);
 	for (;;)
 		pause();
 }
@@ -143,7 +147,8 @@ static void read_request(void)
 	char *p, *next;
 	int fd;
 
-	control = open("/control", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	control = open(request.bare ? "/" : "/control",
+		       O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	fd = openat(control, "request", O_RDONLY | O_CLOEXEC);
 	if (fd < 0 || !text)
 		die("cannot read the request");
@@ -160,13 +165,38 @@ static void read_request(void)
 		die("the request names no command");
 }
 
+static int open_port(const char *pattern);
+
 static void write_status(int status)
 {
-	int fd = openat(control, "status", O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	int fd = request.bare ? open_port("/dev/vport*p3") :
+		openat(control, "status", O_WRONLY | O_CREAT | O_TRUNC, 0600);
 
 	if (fd < 0 || dprintf(fd, "status %d\n", status) < 0)
 		die("cannot report the status");
 	close(fd);
+}
+
+static void mount_below(const char *root, const char *target, const char *type,
+			const char *options, bool must)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "%s%s", root, target);
+	if (!try_mount(type, path, type, 0, options) && must)
+		die("cannot mount %s at %s", type, path);
+}
+
+/* What any command may expect below its root */
+static void mount_system(const char *root)
+{
+	mount_below(root, "/sys", "sysfs", NULL, true);
+	mount_below(root, "/dev/shm", "tmpfs", "mode=1777", true);
+	mount_below(root, "/run", "tmpfs", "mode=755", true);
+	/* A kernel given by path may lack these */
+	mount_below(root, "/sys/fs/cgroup", "cgroup2", NULL, false);
+	mount_below(root, "/sys/kernel/debug", "debugfs", NULL, false);
+	mount_below(root, "/sys/kernel/tracing", "tracefs", NULL, false);
 }
 
 static void mount_roots(void)
@@ -180,15 +210,9 @@ static void mount_roots(void)
 	must_mount("root", "/root", "overlay", 0,
 		   "lowerdir=/host,upperdir=/layer/upper,workdir=/layer/work");
 	must_mount("proc", "/root/proc", "proc", 0, NULL);
-	must_mount("sys", "/root/sys", "sysfs", 0, NULL);
 	must_mount("dev", "/root/dev", "devtmpfs", 0, NULL);
 	must_mount("pts", "/root/dev/pts", "devpts", 0, "mode=620,ptmxmode=666");
-	must_mount("shm", "/root/dev/shm", "tmpfs", 0, "mode=1777");
-	must_mount("run", "/root/run", "tmpfs", 0, "mode=755");
-	/* A kernel given by path may lack these */
-	try_mount("cgroup", "/root/sys/fs/cgroup", "cgroup2", 0, NULL);
-	try_mount("debug", "/root/sys/kernel/debug", "debugfs", 0, NULL);
-	try_mount("tracing", "/root/sys/kernel/tracing", "tracefs", 0, NULL);
+	mount_system("/root");
 }
 
 /* By moving, not by chroot alone: a chrooted process may not make a user
@@ -419,11 +443,17 @@ int main(void)
 	umask(022);
 	must_mount("proc", "/proc", "proc", 0, NULL);
 	must_mount("dev", "/dev", "devtmpfs", 0, NULL);
-	must_mount("control", "/control", "9p", 0,
-		   "trans=virtio,version=9p2000.L");
+	request.bare = !access("/request", F_OK);
+	if (!request.bare)
+		must_mount("control", "/control", "9p", 0,
+			   "trans=virtio,version=9p2000.L");
 	read_request();
-	mount_roots();
-	enter_root();
+	if (request.bare) {
+		mount_system("");
+	} else {
+		mount_roots();
+		enter_root();
+	}
 	start_network();
 
 	/* Blocked but while polling, so that no child's end is missed */
