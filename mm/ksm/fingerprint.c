@@ -6,6 +6,7 @@
  * Both are hints: what is merged is decided by comparing bytes alone. A wrong
  * hint costs a comparison, or delays a merge by some visits.
  */
+#include <kunit/static_stub.h>
 #include <linux/highmem.h>
 #include <linux/mm.h>
 #include <linux/prefetch.h>
@@ -46,10 +47,13 @@ void ksm_fingerprint_soon(struct page *page)
  */
 u64 ksm_fingerprint(struct page *page)
 {
-	void *content = kmap_local_page(page);
-	/* Who maps the page may write to it; then it is that of no content. */
-	u64 fingerprint = data_race(xxh64(content, PAGE_SIZE, seed));
+	u64 fingerprint;
+	void *content;
 
+	KUNIT_STATIC_STUB_REDIRECT(ksm_fingerprint, page);
+	content = kmap_local_page(page);
+	/* Who maps the page may write to it; then it is that of no content. */
+	fingerprint = data_race(xxh64(content, PAGE_SIZE, seed));
 	kunmap_local(content);
 	return fingerprint;
 }
@@ -107,6 +111,7 @@ bool ksm_pages_equal(struct page *a, struct page *b)
 	const unsigned long *x, *y;
 	unsigned int i = 0;
 
+	KUNIT_STATIC_STUB_REDIRECT(ksm_pages_equal, a, b);
 	if (IS_ENABLED(CONFIG_ARM64_MTE)) {
 		/* Where somebody can write to them still, it is but a hint. */
 		return data_race(pages_identical(a, b));

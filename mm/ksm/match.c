@@ -414,3 +414,7 @@ void ksm_settle(struct ksm_scan *scan)
 	scan->nr_gone = 0;
 	scan->nr = 0;
 }
+
+#ifdef CONFIG_KSM_KUNIT_TEST
+#include "tests/match_kunit.c"
+#endif

@@ -558,3 +558,7 @@ int __init ksm_registry_init(void)
 	slot_cache = KMEM_CACHE(ksm_mm_slot, 0);
 	return slot_cache ? 0 : -ENOMEM;
 }
+
+#ifdef CONFIG_KSM_KUNIT_TEST
+#include "tests/registry_kunit.c"
+#endif

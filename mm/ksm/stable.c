@@ -649,4 +649,5 @@ int __init ksm_stable_init(void)
 
 #ifdef CONFIG_KSM_KUNIT_TEST
 #include "tests/stable_kunit.c"
+#include "tests/stable_random_kunit.c"
 #endif

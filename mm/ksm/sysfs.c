@@ -334,3 +334,7 @@ int __init ksm_sysfs_init(void)
 {
 	return sysfs_create_group(mm_kobj, &ksm_group);
 }
+
+#ifdef CONFIG_KSM_KUNIT_TEST
+#include "tests/sysfs_kunit.c"
+#endif

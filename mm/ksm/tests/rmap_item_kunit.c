@@ -83,6 +83,35 @@ static void chunk_edges(struct kunit *test)
 						   KSM_RELEASE_ALWAYS));
 }
 
+/* The very last page of all, and one item of a chunk whose first has no index. */
+static void chunk_wraps(struct kunit *test)
+{
+	struct ksm_mm_slot *slot = test_slot(test);
+	unsigned long top = ULONG_MAX & PAGE_MASK, addr = 5 * PAGE_SIZE;
+	struct vm_area_struct *low = test_vma(test, addr, 1, 2);
+	struct vm_area_struct *high = test_vma(test, top, 1, ULONG_MAX >> PAGE_SHIFT);
+	struct ksm_rmap_item *item = test_item(test, slot, low, addr, 0);
+	struct ksm_rmap_item *last = test_item(test, slot, high, top, 0);
+
+	KUNIT_EXPECT_EQ(test, ksm_item_chunk(item)->pgoff + ksm_item_place(item), 2);
+	KUNIT_EXPECT_EQ(test, ksm_item_address(item), addr);
+	KUNIT_EXPECT_EQ(test, ksm_item_place(last), KSM_CHUNK_PAGES - 1);
+	KUNIT_EXPECT_EQ(test, ksm_item_address(last), top);
+	KUNIT_EXPECT_EQ(test, ksm_item_chunk(last)->pgoff + ksm_item_place(last),
+			ULONG_MAX >> PAGE_SHIFT);
+	KUNIT_EXPECT_PTR_EQ(test, ksm_chunk_find(slot, ULONG_MAX),
+			    ksm_item_chunk(last));
+
+	/* Up to the page before it, and of it the last byte alone. */
+	KUNIT_EXPECT_FALSE(test, ksm_chunks_release(slot, 0, top - 1,
+						    KSM_RELEASE_ALWAYS));
+	KUNIT_EXPECT_EQ(test, ksm_item_state(last), KSM_ITEM_SEEN);
+	KUNIT_EXPECT_NULL(test, ksm_chunk_find(slot, addr));
+	KUNIT_EXPECT_TRUE(test, ksm_chunks_release(slot, top, ULONG_MAX,
+						   KSM_RELEASE_ALWAYS));
+	KUNIT_EXPECT_TRUE(test, xa_empty(&slot->chunks));
+}
+
 /* A claimed item belongs to somebody else: release has to leave it. */
 static void chunk_claimed(struct kunit *test)
 {
@@ -113,6 +142,7 @@ static struct kunit_case chunk_cases[] = {
 	KUNIT_CASE(chunk_addresses),
 	KUNIT_CASE(chunk_tags),
 	KUNIT_CASE(chunk_edges),
+	KUNIT_CASE(chunk_wraps),
 	KUNIT_CASE(chunk_claimed),
 	KUNIT_CASE(chunk_size),
 	{}

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
 /* KUnit tests of the stable tree. Included by stable.c. */
-#include <linux/prandom.h>
-
 #include "fixture.h"
 
 #define TEST_NODES	96

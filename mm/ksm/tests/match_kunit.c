@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * KUnit tests of scanning and matching with a fingerprint that is the same for
+ * all pages: no page may change, and no visit may cost more than it is meant
+ * to. The test is the worker. Included by match.c.
+ */
+#include <kunit/static_stub.h>
+#include <linux/prandom.h>
+
+#include "mm_fixture.h"
+
+#define TEST_START	(64UL << 20)
+#define TEST_PAGES	256U
+
+/**
+ * struct match_test - a scan of an mm
+ * @mm: the mm, with %TEST_PAGES pages
+ * @scan: the state of a worker
+ * @value: of each page, what it was filled with
+ * @compared: how many pages were compared
+ */
+struct match_test {
+	struct mm_struct *mm;
+	struct ksm_scan *scan;
+	u64 value[TEST_PAGES];
+	unsigned long compared;
+};
+
+static u64 same_fingerprint(struct page *page)
+{
+	return 0x5a5a5a5a5a5a5a5aULL;
+}
+
+static bool count_and_compare(struct page *a, struct page *b)
+{
+	struct match_test *mt = kunit_get_current_test()->priv;
+
+	mt->compared++;
+	return !memcmp(page_address(a), page_address(b), PAGE_SIZE);
+}
+
+static unsigned long place_of(unsigned int i)
+{
+	return TEST_START + i * PAGE_SIZE;
+}
+
+static void write_page(struct kunit *test, unsigned int i, u64 value)
+{
+	struct match_test *mt = test->priv;
+
+	mt->value[i] = value;
+	test_mm_fill(test, mt->mm, place_of(i), value);
+}
+
+static void expect_unchanged(struct kunit *test)
+{
+	struct match_test *mt = test->priv;
+	unsigned int i;
+
+	for (i = 0; i < TEST_PAGES; i++)
+		KUNIT_EXPECT_TRUE_MSG(test, test_mm_holds(mt->mm, place_of(i),
+							  mt->value[i]),
+				      "page %u has changed", i);
+}
+
+static void scan_once(struct kunit *test)
+{
+	struct match_test *mt = test->priv;
+	struct ksm_window window = { };
+	bool completed = false;
+
+	down_read(&ksm_gate);
+	while (!completed) {
+		unsigned long budget = ULONG_MAX;
+
+		if (ksm_window_get(&window))
+			break;
+		while (!ksm_scan_window(mt->scan, &window, &budget))
+			;
+		completed = ksm_window_put(&window);
+		ksm_scan_flush(mt->scan);
+	}
+	up_read(&ksm_gate);
+	KUNIT_EXPECT_TRUE(test, completed);
+}
+
+static int match_test_init(struct kunit *test)
+{
+	struct match_test *mt = kunit_kzalloc(test, sizeof(*mt), GFP_KERNEL);
+
+	if (!mt || !ksm_registry_idle())
+		return -EBUSY;
+	mt->scan = ksm_scan_alloc();
+	if (!mt->scan)
+		return -ENOMEM;
+	mt->mm = test_mm(test);
+	test->priv = mt;
+	test_mm_map(test, mt->mm, TEST_START, TEST_PAGES);
+	kunit_activate_static_stub(test, ksm_fingerprint, same_fingerprint);
+	kunit_activate_static_stub(test, ksm_pages_equal, count_and_compare);
+	return 0;
+}
+
+static void match_test_exit(struct kunit *test)
+{
+	struct match_test *mt = test->priv;
+
+	if (!mt)
+		return;
+	mmput(mt->mm);
+	down_write(&ksm_gate);
+	ksm_reap(false);
+	ksm_stable_sweep();
+	up_write(&ksm_gate);
+	ksm_scan_free(mt->scan);
+	ksm_reset_full_scans();
+	KUNIT_EXPECT_EQ(test, atomic_long_read(&ksm_counters.pages_shared), 0);
+	KUNIT_EXPECT_EQ(test, atomic_long_read(&ksm_counters.pages_unshared), 0);
+	KUNIT_EXPECT_EQ(test, atomic_long_read(&ksm_counters.rmap_items), 0);
+	KUNIT_EXPECT_EQ(test, ksm_metadata_bytes(), 0);
+}
+
+/*
+ * As many contents as a look-up goes through: the first two pages of each meet,
+ * and what they become is found by all others, wherever they are.
+ */
+static void match_few_contents(struct kunit *test)
+{
+	unsigned int i;
+
+	for (i = 0; i < TEST_PAGES; i++)
+		write_page(test, i, i < 2 * KSM_SAME_KEY_MAX ? i / 2 + 1 :
+				    i * 5 % KSM_SAME_KEY_MAX + 1);
+	for (i = 0; i < 4; i++)
+		scan_once(test);
+	KUNIT_EXPECT_EQ(test, atomic_long_read(&ksm_counters.pages_shared),
+			KSM_SAME_KEY_MAX);
+	KUNIT_EXPECT_EQ(test, atomic_long_read(&ksm_counters.pages_sharing),
+			TEST_PAGES - KSM_SAME_KEY_MAX);
+	expect_unchanged(test);
+}
+
+/* A visit compares with so many KSM pages, and with so many others, at most. */
+#define MOST_COMPARED	(4 * KSM_SAME_KEY_MAX)
+
+/* No two pages alike but for some, all the while written to. */
+static void match_many_contents(struct kunit *test)
+{
+	struct match_test *mt = test->priv;
+	struct rnd_state rnd;
+	unsigned int i, scan;
+
+	prandom_seed_state(&rnd, 20250402);
+	for (i = 0; i < TEST_PAGES; i++)
+		write_page(test, i, i + 1);
+	for (scan = 0; scan < 20; scan++) {
+		mt->compared = 0;
+		scan_once(test);
+		KUNIT_EXPECT_LE(test, mt->compared, TEST_PAGES * MOST_COMPARED);
+		expect_unchanged(test);
+		for (i = 0; i < 16; i++)
+			write_page(test, prandom_u32_state(&rnd) % TEST_PAGES,
+				   prandom_u32_state(&rnd) % TEST_PAGES);
+	}
+	KUNIT_EXPECT_GT(test, mt->compared, 0);
+}
+
+static struct kunit_case match_cases[] = {
+	KUNIT_CASE(match_few_contents),
+	KUNIT_CASE(match_many_contents),
+	{}
+};
+
+static struct kunit_suite match_suite = {
+	.name = "ksm_match",
+	.init = match_test_init,
+	.exit = match_test_exit,
+	.test_cases = match_cases,
+};
+
+kunit_test_suite(match_suite);
