@@ -6,6 +6,10 @@
 # The kernel of make demo: ksm or base
 KERNEL ?= ksm
 
+# How long make stress takes, and other options of tools/test/stress
+MINUTES ?= 30
+STRESS ?=
+
 export KERNEL
 
 # What make deb configures the kernel with: Debian's own, unless a file is named;
@@ -13,8 +17,8 @@ export KERNEL
 CONFIG ?=
 LOCAL ?=
 
-.PHONY: help demo test test-kcsan test-arm64 bench kernel kernel-base kernel-debug check clean
-.PHONY: patch deb try pictures
+.PHONY: help demo test test-kcsan test-arm64 stress bench kernel kernel-base kernel-debug
+.PHONY: check clean patch deb try pictures
 
 help:
 	@echo 'make demo          three real KVM guests share memory, checked and reported'
@@ -22,6 +26,8 @@ help:
 	@echo 'make test          every test, on the release and the debug kernel'
 	@echo 'make test-kcsan    some of them on a kernel that looks for data races'
 	@echo 'make test-arm64    those of the self-tests that can on arm64, emulated'
+	@echo 'make stress        memory under every stress at once, and nothing may change in it'
+	@echo '                   (MINUTES=30; STRESS="--seed N"; tools/test/stress --help)'
 	@echo 'make bench         what the scan, merging and the rest cost, beside the base'
 	@echo '                   (BENCH=--full: the long one; tools/bench/bench --help)'
 	@echo 'make kernel        build/ksm/bzImage: the base with this KSM'
@@ -48,6 +54,9 @@ test-kcsan:
 
 test-arm64:
 	+@tools/test/run --kernel arm64
+
+stress:
+	+@tools/test/stress --minutes $(MINUTES) $(STRESS)
 
 bench:
 	+@tools/bench/bench $(BENCH)

@@ -4,9 +4,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/loop.h>
+#include <linux/userfaultfd.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -72,21 +76,21 @@ int swap_start(void)
 {
 	int err;
 
-	if (access("/dev/zram0", F_OK))
+	if (access(SWAP_DEVICE, F_OK))
 		return -ENODEV;
-	swapoff("/dev/zram0");
+	swapoff(SWAP_DEVICE);
 	file_write("/sys/block/zram0/reset", "1");
 	err = file_write("/sys/block/zram0/disksize", "268435456");
 	if (!err)
-		err = write_swap_header("/dev/zram0");
-	if (!err && swapon("/dev/zram0", 0))
+		err = write_swap_header(SWAP_DEVICE);
+	if (!err && swapon(SWAP_DEVICE, 0))
 		err = -errno;
 	return err;
 }
 
 int swap_stop(void)
 {
-	if (swapoff("/dev/zram0"))
+	if (swapoff(SWAP_DEVICE))
 		return -errno;
 	return file_write("/sys/block/zram0/reset", "1");
 }
@@ -159,6 +163,87 @@ size_t move_to_node(pid_t pid, char *mem, size_t pages, int node)
 	return moved;
 }
 
+int loop_open(int file)
+{
+	int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
+	char path[32];
+	int loop = -1;
+	int nr;
+
+	if (control < 0)
+		return -errno;
+	nr = ioctl(control, LOOP_CTL_GET_FREE);
+	close(control);
+	snprintf(path, sizeof(path), "/dev/loop%d", nr);
+	if (nr >= 0)
+		loop = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
+	if (loop < 0)
+		return -errno;
+	if (ioctl(loop, LOOP_SET_FD, file)) {
+		close(loop);
+		return -EIO;
+	}
+	return loop;
+}
+
+int loop_close(int loop)
+{
+	int err = ioctl(loop, LOOP_CLR_FD) ? -errno : 0;
+
+	close(loop);
+	return err;
+}
+
+int uffd_open(uint64_t features)
+{
+	struct uffdio_api api = { .api = UFFD_API, .features = features };
+	int fd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+
+	if (fd >= 0 && ioctl(fd, UFFDIO_API, &api)) {
+		close(fd);
+		return -EINVAL;
+	}
+	return fd < 0 ? -errno : fd;
+}
+
+int uffd_register(int fd, char *mem, size_t pages, uint64_t mode)
+{
+	struct uffdio_register reg = {
+		.range = { (uintptr_t)mem, pages * PAGE_BYTES }, .mode = mode,
+	};
+
+	return ioctl(fd, UFFDIO_REGISTER, &reg) ? -errno : 0;
+}
+
+int uffd_protect(int fd, char *mem, size_t pages, bool on)
+{
+	struct uffdio_writeprotect wp = {
+		.range = { (uintptr_t)mem, pages * PAGE_BYTES },
+		.mode = on ? UFFDIO_WRITEPROTECT_MODE_WP : 0,
+	};
+
+	return ioctl(fd, UFFDIO_WRITEPROTECT, &wp) ? -errno : 0;
+}
+
+int uffd_unregister(int fd, char *mem, size_t pages)
+{
+	struct uffdio_range range = { (uintptr_t)mem, pages * PAGE_BYTES };
+
+	return ioctl(fd, UFFDIO_UNREGISTER, &range) ? -errno : 0;
+}
+
+uintptr_t uffd_event(int fd, int timeout_ms, uint64_t *flags)
+{
+	struct pollfd pollfd = { .fd = fd, .events = POLLIN };
+	struct uffd_msg msg;
+
+	if (poll(&pollfd, 1, timeout_ms) != 1 || read(fd, &msg, sizeof(msg)) != sizeof(msg) ||
+	    msg.event != UFFD_EVENT_PAGEFAULT)
+		return 0;
+	*flags = msg.arg.pagefault.flags;
+	return msg.arg.pagefault.address & ~(PAGE_BYTES - 1);
+}
+
 int ring_open(struct ring *r)
 {
 	size_t bytes;
@@ -171,10 +256,18 @@ int ring_open(struct ring *r)
 	if (bytes < r->params.cq_off.cqes + r->params.cq_entries * sizeof(struct io_uring_cqe))
 		bytes = r->params.cq_off.cqes +
 			r->params.cq_entries * sizeof(struct io_uring_cqe);
+	r->sq_bytes = bytes;
 	r->sq = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, r->fd, IORING_OFF_SQ_RING);
 	r->sqes = mmap(NULL, r->params.sq_entries * sizeof(*r->sqes), PROT_READ | PROT_WRITE,
 		       MAP_SHARED, r->fd, IORING_OFF_SQES);
 	return r->sq == MAP_FAILED || (void *)r->sqes == MAP_FAILED ? -ENOMEM : 0;
+}
+
+void ring_close(struct ring *r)
+{
+	munmap(r->sqes, r->params.sq_entries * sizeof(*r->sqes));
+	munmap(r->sq, r->sq_bytes);
+	close(r->fd);
 }
 
 int ring_read_fixed(struct ring *r, int from, char *to, size_t bytes)

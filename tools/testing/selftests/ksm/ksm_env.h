@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * What the KSM selftests need of the machine beside KSM: swap, a memory
- * cgroup, NUMA nodes, an io_uring, a kernel thread. Each test takes what it needs, and gives it
- * back.
+ * cgroup, NUMA nodes, memory that can go, a loop device, a userfaultfd, an
+ * io_uring, a kernel thread. Each test takes what it needs, and gives it back.
  */
 #ifndef KSM_SELFTEST_ENV_H
 #define KSM_SELFTEST_ENV_H
@@ -19,6 +19,8 @@
 
 /* The first process with this name, such as a kernel thread; 0 if none has. */
 pid_t pid_of(const char *name);
+
+#define SWAP_DEVICE "/dev/zram0"
 
 /* Each returns 0 or -errno. */
 int swap_start(void);
@@ -37,15 +39,29 @@ int node_of(const char *addr);
 /* How many pages of the process are on the node after the attempt to move all. */
 size_t move_to_node(pid_t pid, char *mem, size_t pages, int node);
 
+/* A loop device over the file, opened with O_DIRECT: a descriptor, or -errno. */
+int loop_open(int file);
+int loop_close(int loop);
+
+/* userfaultfd: a descriptor, or -errno; protection against writes. */
+int uffd_open(uint64_t features);
+int uffd_register(int fd, char *mem, size_t pages, uint64_t mode);
+int uffd_unregister(int fd, char *mem, size_t pages);
+int uffd_protect(int fd, char *mem, size_t pages, bool on);
+/* The address of the next event, with its flags; 0 if there is none. */
+uintptr_t uffd_event(int fd, int timeout_ms, uint64_t *flags);
+
 /* An io_uring: registered buffers are pinned for as long as they are. */
 struct ring {
 	int fd;
 	struct io_uring_params params;
 	char *sq;
+	size_t sq_bytes;
 	struct io_uring_sqe *sqes;
 };
 
 int ring_open(struct ring *r);
+void ring_close(struct ring *r);
 /* Reads from a file into the registered buffer, through its pins. */
 int ring_read_fixed(struct ring *r, int from, char *to, size_t bytes);
 int ring_register(struct ring *r, char *mem, size_t bytes);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * The fixture of every KSM selftest: known settings before, and after it the
- * proof that a test's end leaves no trace in any counter.
+ * proof that a test's end leaves no trace in any counter or slab.
  */
 #ifndef KSM_SELFTEST_FIXTURE_H
 #define KSM_SELFTEST_FIXTURE_H
@@ -70,6 +70,7 @@ static inline int ksm_begin(struct ksm_knobs *saved, long *zero_before)
 	EXPECT_EQ(0, c_.dups); \
 	if (ksm_has("metadata_bytes")) \
 		EXPECT_EQ(0, ksm_read("metadata_bytes")); \
+	EXPECT_GE(0, ksm_slabs_wait_empty()); \
 	EXPECT_EQ(0, ksm_knobs_restore(&self->saved)); \
 } while (0)
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* What the KSM selftests share; see ksm_util.h. */
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -13,11 +14,14 @@
 #include "ksm_util.h"
 
 #define KSM_DIR "/sys/kernel/mm/ksm/"
+#define SLAB_DIR "/sys/kernel/slab/"
 
 /* A debug kernel in an emulator is slow; only a hang takes this long. */
 #define SCAN_SECONDS 90
 #define ZERO_SECONDS 30
 #define SETTLE_SCANS 60
+/* An RCU grace period, and more */
+#define SLAB_SECONDS 10
 
 /* The advisor first: while it is on, pages_to_scan cannot be written. */
 static const struct {
@@ -299,6 +303,47 @@ bool ksm_wait_zero(struct ksm_counters *c, long zero_before)
 		printf("# %ld bytes of metadata\n", metadata);
 	}
 	return zero;
+}
+
+/* A cache shrinks before it tells: what CPUs keep at hand would count as used. */
+static long slab_objects(const char *cache)
+{
+	char path[320];
+	long objects;
+
+	snprintf(path, sizeof(path), SLAB_DIR "%s/aliases", cache);
+	if (file_read_long(path) > 0)
+		return 0;
+	snprintf(path, sizeof(path), SLAB_DIR "%s/shrink", cache);
+	file_write(path, "1");
+	snprintf(path, sizeof(path), SLAB_DIR "%s/objects", cache);
+	objects = file_read_long(path);
+	return objects < 0 ? 0 : objects;
+}
+
+static long ksm_slab_objects(void)
+{
+	DIR *dir = opendir(SLAB_DIR);
+	struct dirent *d;
+	long n = 0;
+
+	if (!dir)
+		return -ENOENT;
+	while ((d = readdir(dir)))
+		if (!strncmp(d->d_name, "ksm_", 4))
+			n += slab_objects(d->d_name);
+	closedir(dir);
+	return n;
+}
+
+long ksm_slabs_wait_empty(void)
+{
+	double end = seconds_now() + SLAB_SECONDS;
+	long n;
+
+	while ((n = ksm_slab_objects()) > 0 && seconds_now() < end)
+		sleep_ms(20);
+	return n;
 }
 
 char *mem_map(size_t pages)

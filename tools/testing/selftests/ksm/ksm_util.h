@@ -16,8 +16,9 @@
 
 /* include/uapi/linux/kernel-page-flags.h */
 #define KPAGE_HWPOISON (1ULL << 19)
-#define KPAGE_THP (1ULL << 22)
+#define KPAGE_NOPAGE (1ULL << 20)
 #define KPAGE_KSM (1ULL << 21)
+#define KPAGE_THP (1ULL << 22)
 #define KPAGE_ZERO (1ULL << 24)
 /* Not in the interface's header, but shown. */
 #define KPAGE_RESERVED (1ULL << 32)
@@ -73,6 +74,13 @@ int ksm_settle(void);
  * remain as there were before.
  */
 bool ksm_wait_zero(struct ksm_counters *c, long zero_before);
+
+/*
+ * Objects in the slabs of KSM, those of mms that are registered among them,
+ * after a wait for what is freed late; -ENOENT if slabs cannot be seen. Where
+ * other caches share the slab (boot with slab_nomerge) it is not counted.
+ */
+long ksm_slabs_wait_empty(void);
 
 /* Memory: page i of a piece holds the pattern of seed + i * step; 0 is zeroes. */
 char *mem_map(size_t pages);

@@ -39,11 +39,7 @@ int memory_block_write(uint64_t block, const char *state)
 	return err;
 }
 
-/*
- * Memory of the movable zone alone, without anything the kernel keeps, and
- * without a broken frame: with one it could not come back.
- */
-static bool memory_block_can_go(uint64_t block)
+bool memory_block_can_go(uint64_t block)
 {
 	uint64_t pages = memory_block_pages();
 	char path[128], zones[64] = "";

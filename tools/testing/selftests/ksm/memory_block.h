@@ -6,6 +6,7 @@
 #ifndef KSM_SELFTEST_MEMORY_BLOCK_H
 #define KSM_SELFTEST_MEMORY_BLOCK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -13,6 +14,11 @@
 uint64_t memory_block_pages(void);
 /* "offline", "online_movable"; tries again while it is in use. 0 or -errno. */
 int memory_block_write(uint64_t block, const char *state);
+/*
+ * Memory of the movable zone alone, without anything the kernel keeps, and
+ * without a broken frame: with one it could not come back.
+ */
+bool memory_block_can_go(uint64_t block);
 /*
  * So many merged pages, twice, in a block that can be taken away; NULL if there
  * is none.

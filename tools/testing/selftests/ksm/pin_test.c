@@ -4,8 +4,6 @@
 #include "ksm_fixture.h"
 
 #include <fcntl.h>
-#include <linux/loop.h>
-#include <sys/ioctl.h>
 #include <sys/uio.h>
 
 #include "ksm_env.h"
@@ -146,29 +144,19 @@ KSM_TEST(pins_against_a_running_scan)
 }
 
 /* A loop device over a memfd that holds the pattern; its reads are its thread's. */
-static int loop_start(int *loop, size_t pages, uint64_t seed)
+static int loop_start(size_t pages, uint64_t seed)
 {
-	char *mem = mem_map(pages);
-	int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
 	int file = memfd_create("loop", MFD_CLOEXEC);
-	char path[32];
-	int nr;
+	char *mem = mem_map(pages);
+	int loop;
 
-	if (control < 0 || file < 0)
-		return -errno;
-	nr = ioctl(control, LOOP_CTL_GET_FREE);
-	close(control);
-	snprintf(path, sizeof(path), "/dev/loop%d", nr);
-	*loop = nr < 0 ? -1 : open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
-	if (*loop < 0)
-		return -errno;
 	mem_fill(mem, pages, seed, 1);
-	if (write(file, mem, pages * PAGE_BYTES) != (ssize_t)(pages * PAGE_BYTES) ||
-	    ioctl(*loop, LOOP_SET_FD, file))
+	if (write(file, mem, pages * PAGE_BYTES) != (ssize_t)(pages * PAGE_BYTES))
 		return -errno;
 	munmap(mem, pages * PAGE_BYTES);
+	loop = loop_open(file);
 	close(file);
-	return 0;
+	return loop;
 }
 
 /* Reads by DMA are under way while the pages look like ones to be merged. */
@@ -177,10 +165,11 @@ KSM_TEST(direct_reads_in_flight)
 	const size_t n = 64;
 	double end = seconds_now() + 4;
 	char *mem = mem_map(n);
-	int loop, reads = 0;
+	int loop = loop_start(n, 500);
+	int reads = 0;
 	size_t i;
 
-	if (loop_start(&loop, n, 500))
+	if (loop < 0)
 		SKIP(return, "no loop device");
 	ASSERT_EQ(0, madvise(mem, n * PAGE_BYTES, MADV_MERGEABLE));
 	ASSERT_EQ(0, ksm_set("sleep_millisecs", 0));
@@ -195,8 +184,7 @@ KSM_TEST(direct_reads_in_flight)
 		ASSERT_EQ(0, mem_bad(mem, n, 500, 1));
 	}
 	TH_LOG("%d reads", reads);
-	EXPECT_EQ(0, ioctl(loop, LOOP_CLR_FD));
-	close(loop);
+	EXPECT_EQ(0, loop_close(loop));
 	/* What the device writes is what it reads here. */
 	mem_fill(mem, n, 9, 0);
 	ASSERT_EQ(0, ksm_settle());

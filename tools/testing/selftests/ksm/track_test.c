@@ -3,12 +3,11 @@
 
 #include "ksm_fixture.h"
 
-#include <fcntl.h>
 #include <linux/userfaultfd.h>
-#include <poll.h>
 #include <pthread.h>
 #include <sys/ioctl.h>
-#include <sys/syscall.h>
+
+#include "ksm_env.h"
 
 #define N 32
 #define PAGEMAP_SOFT_DIRTY (1ULL << 55)
@@ -90,50 +89,6 @@ KSM_TEST(soft_dirty_survives_zero_merging)
 	ASSERT_EQ(0, ksm_settle());
 	ASSERT_EQ(N, mem_count_zero_page(0, mem, N));
 	EXPECT_EQ(N, soft_dirty(mem, N));
-}
-
-static int uffd_open(uint64_t features)
-{
-	struct uffdio_api api = { .api = UFFD_API, .features = features };
-	int fd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-
-	if (fd >= 0 && ioctl(fd, UFFDIO_API, &api)) {
-		close(fd);
-		return -EINVAL;
-	}
-	return fd < 0 ? -errno : fd;
-}
-
-static int uffd_register(int fd, char *mem, size_t pages, uint64_t mode)
-{
-	struct uffdio_register reg = {
-		.range = { (uintptr_t)mem, pages * PAGE_BYTES }, .mode = mode,
-	};
-
-	return ioctl(fd, UFFDIO_REGISTER, &reg) ? -errno : 0;
-}
-
-static int uffd_protect(int fd, char *mem, size_t pages, bool on)
-{
-	struct uffdio_writeprotect wp = {
-		.range = { (uintptr_t)mem, pages * PAGE_BYTES },
-		.mode = on ? UFFDIO_WRITEPROTECT_MODE_WP : 0,
-	};
-
-	return ioctl(fd, UFFDIO_WRITEPROTECT, &wp) ? -errno : 0;
-}
-
-/* The address of the next event, with its flags; 0 if there is none. */
-static uintptr_t uffd_event(int fd, int timeout_ms, uint64_t *flags)
-{
-	struct pollfd pollfd = { .fd = fd, .events = POLLIN };
-	struct uffd_msg msg;
-
-	if (poll(&pollfd, 1, timeout_ms) != 1 || read(fd, &msg, sizeof(msg)) != sizeof(msg) ||
-	    msg.event != UFFD_EVENT_PAGEFAULT)
-		return 0;
-	*flags = msg.arg.pagefault.flags;
-	return msg.arg.pagefault.address & ~(PAGE_BYTES - 1);
 }
 
 static void *touch(void *arg)

@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The table of all operations: which are possible here, which comes next, what
+ * became of them; see stress.h.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../ksm_env.h"
+#include "../memory_block.h"
+#include "stress.h"
+
+const struct stress_op stress_ops[] = {
+	{ "fork", ON_PAGES, 12, NEED_NONE, op_fork },
+	{ "kill", ON_PAGES, 4, NEED_NONE, op_kill },
+	{ "exec", ON_PAGES, 2, NEED_NONE, op_exec },
+	{ "ptrace write", ON_PAGES, 2, NEED_NONE, op_ptrace },
+	{ "mremap", ON_PAGES, 10, NEED_NONE, op_mremap },
+	{ "munmap", ON_PAGES, 1, NEED_NONE, op_munmap },
+	{ "partial munmap", ON_PAGES, 8, NEED_NONE, op_munmap_part },
+	{ "mprotect", ON_PAGES, 8, NEED_NONE, op_mprotect },
+	{ "mlock", ON_PAGES, 4, NEED_NONE, op_mlock },
+	{ "MADV_DONTNEED", ON_PAGES, 6, NEED_NONE, op_dontneed },
+	{ "MADV_FREE", ON_PAGES, 6, NEED_NONE, op_free },
+	{ "MADV_PAGEOUT", ON_PAGES, 6, NEED_SWAP, op_pageout },
+	{ "MADV_COLD", ON_PAGES, 3, NEED_NONE, op_cold },
+	{ "MADV_COLLAPSE", ON_PAGES, 4, NEED_COLLAPSE, op_collapse },
+	{ "MADV_HUGEPAGE", ON_PAGES, 4, NEED_COLLAPSE, op_hugepage },
+	{ "MADV_MERGEABLE", ON_PAGES, 14, NEED_NONE, op_mergeable },
+	{ "MADV_UNMERGEABLE", ON_PAGES, 5, NEED_NONE, op_unmergeable },
+	{ "prctl on", ON_PAGES, 3, NEED_NONE, op_prctl_on },
+	{ "prctl off", ON_PAGES, 2, NEED_NONE, op_prctl_off },
+	{ "move_pages", ON_PAGES, 6, NEED_NODES, op_move_pages },
+	{ "soft offline", ON_PAGES, 2, NEED_POISON, op_soft_offline },
+	{ "hwpoison", ON_PAGES, 2, NEED_POISON, op_hwpoison },
+	{ "clear_refs", ON_PAGES, 2, NEED_NONE, op_clear_refs },
+	{ "O_DIRECT read", ON_PAGES, 6, NEED_LOOP, op_direct_read },
+	{ "O_DIRECT write", ON_PAGES, 6, NEED_LOOP, op_direct_write },
+	{ "io_uring", ON_PAGES, 4, NEED_URING, op_uring },
+	{ "userfaultfd", ON_PAGES, 4, NEED_UFFD, op_uffd_wp },
+	{ "swap off and on", ON_SYSTEM, 2, NEED_SWAP, op_swap },
+	{ "compaction", ON_SYSTEM, 2, NEED_NONE, op_compact },
+	{ "memory offline", ON_SYSTEM, 2, NEED_BLOCKS, op_offline },
+	{ "move_pages of others", ON_SYSTEM, 6, NEED_NODES, op_move_others },
+	{ "migrate_pages", ON_SYSTEM, 2, NEED_NODES, op_migrate_others },
+	{ "process_madvise", ON_SYSTEM, 6, NEED_SWAP, op_process_madvise },
+	{ "NUMA balancing", ON_SYSTEM, 1, NEED_NUMA_BALANCING, op_numa_balancing },
+	{ "read files", ON_SYSTEM, 4, NEED_NONE, op_read_files },
+	{ "run 0", ON_SYSTEM, 4, NEED_NONE, op_run_stop },
+	{ "run 2", ON_SYSTEM, 3, NEED_NONE, op_run_unmerge },
+	{ "pages_to_scan", ON_SYSTEM, 3, NEED_NONE, op_pages_to_scan },
+	{ "sleep_millisecs", ON_SYSTEM, 3, NEED_NONE, op_sleep_millisecs },
+	{ "scan_threads", ON_SYSTEM, 3, NEED_WORKERS, op_scan_threads },
+	{ "smart_scan", ON_SYSTEM, 3, NEED_SMART, op_smart_scan },
+	{ "use_zero_pages", ON_SYSTEM, 3, NEED_NONE, op_use_zero_pages },
+	{ "max_page_sharing", ON_SYSTEM, 2, NEED_NONE, op_max_page_sharing },
+	{ "merge_across_nodes", ON_SYSTEM, 2, NEED_NODES, op_merge_across_nodes },
+	{ "prune_millisecs", ON_SYSTEM, 2, NEED_NONE, op_prune },
+	{ "advisor_mode", ON_SYSTEM, 1, NEED_ADVISOR, op_advisor_mode },
+	{ "advisor's limits", ON_SYSTEM, 1, NEED_ADVISOR, op_advisor_limits },
+};
+
+const size_t nr_stress_ops = sizeof(stress_ops) / sizeof(stress_ops[0]);
+
+static const char * const need_names[NEEDS] = {
+	[NEED_SWAP] = "swap", [NEED_NODES] = "two nodes", [NEED_BLOCKS] = "removable memory",
+	[NEED_POISON] = "memory failure handling that can be undone", [NEED_LOOP] = "a loop device",
+	[NEED_URING] = "io_uring", [NEED_UFFD] = "userfaultfd write protection",
+	[NEED_COLLAPSE] = "huge pages", [NEED_NUMA_BALANCING] = "NUMA balancing",
+	[NEED_WORKERS] = "scan_threads", [NEED_SMART] = "smart_scan", [NEED_ADVISOR] = "an advisor",
+};
+
+static bool met[NEEDS];
+
+/* ------------------------------------------------------------- the machine */
+
+static bool has_blocks(void)
+{
+	uint64_t block;
+
+	for (block = 0; block < 256; block++)
+		if (memory_block_can_go(block))
+			return true;
+	return false;
+}
+
+static bool has_uring(void)
+{
+	struct ring ring;
+
+	if (ring_open(&ring))
+		return false;
+	ring_close(&ring);
+	return true;
+}
+
+static bool has_uffd(void)
+{
+	int fd = uffd_open(UFFD_FEATURE_PAGEFAULT_FLAG_WP);
+
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0;
+}
+
+/* What there is must have been set up. Says what there is not. */
+void ops_probe(void)
+{
+	size_t i;
+
+	met[NEED_NONE] = true;
+	met[NEED_SWAP] = file_read_key("/proc/meminfo", "SwapTotal") > 0;
+	met[NEED_NODES] = two_nodes() && ksm_has("merge_across_nodes");
+	met[NEED_BLOCKS] = has_blocks();
+	met[NEED_POISON] = !access("/sys/kernel/debug/hwpoison/unpoison-pfn", W_OK);
+	met[NEED_LOOP] = shared->loop_fd >= 0;
+	met[NEED_URING] = has_uring();
+	met[NEED_UFFD] = has_uffd();
+	met[NEED_COLLAPSE] = !access("/sys/kernel/mm/transparent_hugepage/enabled", F_OK);
+	met[NEED_NUMA_BALANCING] = !access("/proc/sys/kernel/numa_balancing", W_OK);
+	met[NEED_WORKERS] = ksm_has("scan_threads");
+	met[NEED_SMART] = ksm_has("smart_scan");
+	met[NEED_ADVISOR] = ksm_has("advisor_mode");
+	for (i = 0; i < NEEDS; i++)
+		if (!met[i])
+			printf("# left out, as there is no such thing here: %s\n", need_names[i]);
+	memcpy(shared->met, met, sizeof(met));
+}
+
+bool op_is_possible(size_t op)
+{
+	return shared->met[stress_ops[op].need];
+}
+
+/* ----------------------------------------------------------- which is next */
+
+size_t ops_of(enum op_scope scope)
+{
+	size_t n = 0;
+	size_t i;
+
+	for (i = 0; i < nr_stress_ops; i++)
+		n += stress_ops[i].scope == scope && op_is_possible(i);
+	return n;
+}
+
+/* The n-th of a scope, in an order that the seed decides */
+static size_t shuffled(enum op_scope scope, uint64_t seed, size_t n)
+{
+	size_t order[OPS_MAX];
+	size_t all = 0;
+	size_t i, k;
+
+	for (i = 0; i < nr_stress_ops; i++)
+		if (stress_ops[i].scope == scope && op_is_possible(i))
+			order[all++] = i;
+	for (i = all - 1; i > 0; i--) {
+		size_t other = order[i];
+
+		k = derive(seed, i) % (i + 1);
+		order[i] = order[k];
+		order[k] = other;
+	}
+	return order[n];
+}
+
+static size_t by_weight(enum op_scope scope, uint64_t random)
+{
+	uint64_t all = 0;
+	size_t i;
+
+	for (i = 0; i < nr_stress_ops; i++)
+		if (stress_ops[i].scope == scope && op_is_possible(i))
+			all += stress_ops[i].weight;
+	random %= all;
+	for (i = 0; i < nr_stress_ops; i++) {
+		if (stress_ops[i].scope != scope || !op_is_possible(i))
+			continue;
+		if (random < stress_ops[i].weight)
+			break;
+		random -= stress_ops[i].weight;
+	}
+	return i;
+}
+
+/* Each once, in some order; then at random. */
+size_t op_choose(enum op_scope scope, uint64_t seed, uint64_t n)
+{
+	if (n < ops_of(scope))
+		return shuffled(scope, seed, n);
+	return by_weight(scope, derive(~seed, n));
+}
+
+/* --------------------------------------------------------------- running */
+
+void op_run(size_t op, uint64_t random)
+{
+	struct op_args args = { .random = derive(random, 77) };
+	struct op_count *count = &shared->ops[op];
+	struct recent *recent = &me->recent[me->nr_ops % RECENT];
+	uint64_t ms;
+	int result;
+
+	args.first = draw(&random, PAGES);
+	args.count = 1 + draw(&random, draw(&random, 2) ? 16 : PAGES);
+	if (args.count > PAGES - args.first)
+		args.count = PAGES - args.first;
+	*recent = (struct recent){ seconds_now() - shared->start, op, 1, args.first, args.count };
+	me->nr_ops++;
+	result = stress_ops[op].run(&args);
+	recent->first = args.first;
+	recent->count = args.count;
+	recent->result = result;
+	ms = (seconds_now() - shared->start - recent->when) * 1000;
+	if (ms > count->longest_ms)
+		count->longest_ms = ms;
+	if (!result) {
+		__atomic_add_fetch(&count->done, 1, __ATOMIC_RELAXED);
+	} else {
+		__atomic_add_fetch(&count->refused, 1, __ATOMIC_RELAXED);
+		count->last_error = -result;
+	}
+}
+
+void ops_print_recent(const struct life *life)
+{
+	uint64_t n = life->nr_ops > RECENT ? life->nr_ops - RECENT : 0;
+
+	printf("#   last operations of life %d (seed 0x%llx):\n", life_index(life),
+	       (unsigned long long)life->seed);
+	for (; n < life->nr_ops; n++) {
+		const struct recent *r = &life->recent[n % RECENT];
+
+		printf("#     %.3f s: %s", r->when, stress_ops[r->op].name);
+		if (stress_ops[r->op].scope == ON_PAGES)
+			printf(", pages %u to %u", r->first, r->first + r->count - 1);
+		printf(": %s\n", r->result == 1 ? "under way" : r->result ?
+		       strerror(-r->result) : "done");
+	}
+}
+
+/* How many kinds were not done once, though they are possible here */
+int ops_missing(void)
+{
+	int missing = 0;
+	size_t i;
+
+	for (i = 0; i < nr_stress_ops; i++)
+		missing += op_is_possible(i) && !shared->ops[i].done;
+	return missing;
+}
+
+/* How often each was done. */
+void ops_report(void)
+{
+	uint64_t all = 0;
+	size_t i;
+
+	for (i = 0; i < nr_stress_ops; i++) {
+		struct op_count *count = &shared->ops[i];
+
+		if (!op_is_possible(i))
+			continue;
+		printf("# %8llu %s, the longest %llu ms", (unsigned long long)count->done,
+		       stress_ops[i].name, (unsigned long long)count->longest_ms);
+		if (count->refused)
+			printf(" (%llu refused, at last: %s)", (unsigned long long)count->refused,
+			       strerror(count->last_error));
+		printf("\n");
+		all += count->done + count->refused;
+	}
+	printf("# %llu operations\n", (unsigned long long)all);
+}
