@@ -149,6 +149,11 @@ static int make_copy(struct vm_area_struct *vma, struct shared *shared)
 	    copy_mc_user_highpage(&copy->page, shared->page, shared->addr, vma))
 		return -EHWPOISON;
 	__folio_mark_uptodate(copy);
+	/*
+	 * Its PTE will be clean. Were the page clean, too, MADV_FREE in a child
+	 * of the process would have reclaim drop it, for the parent as well.
+	 */
+	folio_set_dirty(copy);
 	return 0;
 }
 

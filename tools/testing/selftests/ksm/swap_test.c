@@ -307,4 +307,28 @@ SWAP_TEST(copies_at_swap_in_are_counted)
 	TH_LOG("%ld copies", file_read_key("/proc/vmstat", "ksm_swpin_copy") - before);
 }
 
+/*
+ * A copy that unmerging made was never written to by its process. What a child
+ * that shares it gives to MADV_FREE is the parent's still.
+ */
+SWAP_TEST(unmerged_copies_are_no_childs_to_free)
+{
+	struct peer p, child;
+
+	ASSERT_EQ(0, peer_start(&p, N));
+	ASSERT_EQ(0, peer_fill(&p, 0, N, 4000, 0));
+	ASSERT_EQ(0, peer_madvise(&p, 0, N, MADV_MERGEABLE));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(1, N - 1, 0);
+	ASSERT_EQ(0, peer_madvise(&p, 0, N, MADV_UNMERGEABLE));
+	ASSERT_EQ(0, peer_fork(&p, &child));
+	ASSERT_EQ(0, peer_madvise(&child, 0, N, MADV_FREE));
+	EXPECT_EQ(0, peer_end(&child));
+	/* What is marked takes effect when the batches of the CPUs are drained. */
+	ASSERT_EQ(0, file_write("/proc/sys/vm/drop_caches", "1"));
+	ASSERT_EQ(0, peer_madvise(&p, 0, N, MADV_PAGEOUT));
+	EXPECT_EQ(0, peer_bad(&p, 0, N, 4000, 0));
+	EXPECT_EQ(0, peer_end(&p));
+}
+
 TEST_HARNESS_MAIN

@@ -33,13 +33,14 @@
 #define MISSING_KB (24 << 10)
 
 static const char usage[] =
-"Usage: stress_test [--seconds N] [--seed N]\n"
+"Usage: stress_test [--seconds N] [--seed N] [--without OPERATION]...\n"
 "\n"
 "Processes whose every page bears a stamp and a checksum, beside ksmd and all\n"
 "operations that meet KSM, in random order. What each process does follows from\n"
 "the seed.\n"
 "  --seconds N  how long (60, or KSM_STRESS_SECONDS)\n"
 "  --seed N     by the time, or KSM_STRESS_SEED\n"
+"  --without OPERATION  leave it out; the counts at the end have the names\n"
 "Needs root. Ends with the counts of each operation.\n";
 
 struct config {
@@ -268,15 +269,17 @@ static bool all_is_zero(long zero_before)
 {
 	struct ksm_counters c;
 	long objects;
+	bool zero;
 
 	/* Pages that nobody has any more may stand in batches of some CPU. */
 	free_kb();
-	if (!ksm_wait_zero(&c, zero_before))
-		return false;
+	zero = ksm_wait_zero(&c, zero_before);
 	objects = ksm_slabs_wait_empty();
-	if (objects)
+	if (objects > 0)
 		printf("# %ld objects are left in slabs of KSM\n", objects);
-	return !objects;
+	if (!zero || objects > 0)
+		print_ksm_frames();
+	return zero && objects <= 0;
 }
 
 static bool memory_is_back(long before)
@@ -322,6 +325,7 @@ static void parse(int argc, char **argv, struct config *config)
 	static const struct option options[] = {
 		{ "seconds", required_argument, NULL, 's' },
 		{ "seed", required_argument, NULL, 'S' },
+		{ "without", required_argument, NULL, 'w' },
 		{ "help", no_argument, NULL, 'h' },
 		{ 0 }
 	};
@@ -339,6 +343,10 @@ static void parse(int argc, char **argv, struct config *config)
 		case 'S':
 			config->seed = strtoull(optarg, NULL, 0);
 			break;
+		case 'w':
+			if (ops_without(optarg))
+				break;
+			/* fall through */
 		default:
 			fputs(usage, option == 'h' ? stdout : stderr);
 			exit(option == 'h' ? 0 : 2);

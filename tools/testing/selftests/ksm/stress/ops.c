@@ -76,6 +76,7 @@ static const char * const need_names[NEEDS] = {
 };
 
 static bool met[NEEDS];
+static bool without[OPS_MAX];
 
 /* ------------------------------------------------------------- the machine */
 
@@ -130,11 +131,22 @@ void ops_probe(void)
 		if (!met[i])
 			printf("# left out, as there is no such thing here: %s\n", need_names[i]);
 	memcpy(shared->met, met, sizeof(met));
+	memcpy(shared->without, without, sizeof(without));
+}
+
+bool ops_without(const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < nr_stress_ops && strcmp(stress_ops[i].name, name); i++)
+		;
+	without[i] = true;
+	return i < nr_stress_ops;
 }
 
 bool op_is_possible(size_t op)
 {
-	return shared->met[stress_ops[op].need];
+	return shared->met[stress_ops[op].need] && !shared->without[op];
 }
 
 /* ----------------------------------------------------------- which is next */

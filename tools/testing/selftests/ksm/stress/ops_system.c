@@ -67,6 +67,24 @@ void unpoison_all(void)
 		fclose(f);
 }
 
+/* What is still a KSM page when there should be none */
+void print_ksm_frames(void)
+{
+	FILE *f = fopen("/proc/kpageflags", "re");
+	uint64_t pfn, flags;
+	int seen = 0;
+
+	for (pfn = 0; f && fread(&flags, sizeof(flags), 1, f) == 1 && seen < 8; pfn++) {
+		if (!(flags & KPAGE_KSM) || flags & KPAGE_ZERO)
+			continue;
+		printf("# KSM page in frame 0x%llx, flags 0x%llx, mapped %ld times\n",
+		       (unsigned long long)pfn, (unsigned long long)flags, pfn_mapcount(pfn));
+		seen++;
+	}
+	if (f)
+		fclose(f);
+}
+
 /* The number of each block of memory in turn, -1 after the last. */
 static long next_block(DIR *dir)
 {

@@ -172,12 +172,24 @@ static void print_contents(const uint64_t *word, const struct identity *id)
 	       (unsigned long long)want[first], last);
 }
 
+static void print_file(const char *path)
+{
+	char line[128];
+	FILE *f = fopen(path, "re");
+
+	while (f && fgets(line, sizeof(line), f))
+		printf("#   %s", line);
+	if (f)
+		fclose(f);
+}
+
 static void print_frame(const void *at)
 {
-	uint64_t pfn = page_pfn(0, at);
+	uint64_t entry = pagemap_entry(0, at);
+	uint64_t pfn = entry & PAGEMAP_PRESENT ? entry & PAGEMAP_PFN : 0;
 
-	printf("#   page frame 0x%llx, flags 0x%llx, mapped %ld times\n",
-	       (unsigned long long)pfn, (unsigned long long)(pfn ? pfn_flags(pfn) : 0),
+	printf("#   pagemap 0x%llx: page frame 0x%llx, flags 0x%llx, mapped %ld times\n",
+	       (unsigned long long)entry, (unsigned long long)pfn, (unsigned long long)(pfn ? pfn_flags(pfn) : 0),
 	       pfn ? pfn_mapcount(pfn) : 0);
 }
 
@@ -212,8 +224,10 @@ static void page_fail(size_t i, const char *what)
 	printf("#   it ought to bear: owner %llu address 0x%llx version %llu%s\n",
 	       (unsigned long long)page->id.owner, (unsigned long long)page->id.addr,
 	       (unsigned long long)page->id.version, page->lazy ? ", or be zero" : "");
-	print_contents((uint64_t *)page->at, &page->id);
+	printf("#   written at %.3f s, right at %.3f s\n", page->written, page->checked);
 	print_frame(page->at);
+	print_contents((uint64_t *)page->at, &page->id);
+	print_file("/proc/self/ksm_stat");
 	print_life();
 	fflush(stdout);
 	_exit(1);
@@ -307,6 +321,7 @@ void page_write(size_t i, const struct identity *id)
 	guard_end();
 	page->id = *id;
 	page->lazy = 0;
+	page->written = seconds_now() - shared->start;
 	__atomic_add_fetch(&me->writes, 1, __ATOMIC_RELAXED);
 }
 
@@ -329,6 +344,7 @@ void page_check(size_t i)
 		page_set_zero(i);
 	else if (!good)
 		page_fail(i, "wrong content");
+	page->checked = seconds_now() - shared->start;
 	__atomic_add_fetch(&me->reads, 1, __ATOMIC_RELAXED);
 }
 

@@ -55,6 +55,9 @@ struct stress_page {
 	struct identity id;
 	/* Held to read or write the page, or to change what it is. */
 	uint8_t busy;
+	/* When it was last written, and last right, since the run began. */
+	float written;
+	float checked;
 	/* Given to MADV_FREE: may become zeroes until it is written. */
 	uint8_t lazy;
 };
@@ -115,6 +118,7 @@ struct stress_shared {
 	long bad_page;
 	struct op_count ops[OPS_MAX];
 	bool met[NEEDS];
+	bool without[OPS_MAX];
 	struct life life[LIVES];
 	/* Pages that are on their way to or from the file. */
 	char buffer[LIVES][FILE_OWN][PAGE_BYTES] __attribute__((aligned(PAGE_BYTES)));
@@ -189,6 +193,8 @@ extern const struct stress_op stress_ops[];
 extern const size_t nr_stress_ops;
 
 void ops_probe(void);
+/* Leaves the operation out; false if there is none of that name. */
+bool ops_without(const char *name);
 bool op_is_possible(size_t op);
 void op_run(size_t op, uint64_t random);
 /* The n-th operation of a life: first each one once, then by weight. */
@@ -257,6 +263,7 @@ int op_advisor_limits(struct op_args *args);
 void frames_lock(void);
 void frames_unlock(void);
 void unpoison_all(void);
+void print_ksm_frames(void);
 void blocks_online(void);
 
 #endif
