@@ -42,7 +42,7 @@ again:
 	 */
 	if (!node->sharers && !folio_mapped(folio)) {
 		spin_lock(&shard->lock);
-		ksm_node_detach(node, folio, &shard->stable);
+		ksm_node_detach_alone(node, folio, &shard->stable);
 		spin_unlock(&shard->lock);
 		err = 0;
 	}
@@ -104,28 +104,46 @@ int ksm_stable_remove_all(void)
 	return err;
 }
 
-/* A node without sharers whose page has gone since; see remove_node(). */
-static void sweep_node(struct ksm_stable_node *node, struct ksm_shard *shard,
+/*
+ * A node without sharers: its page has gone since, see remove_node(), or is kept
+ * by somebody who does not map it, as one that has failed is.
+ */
+static void sweep_page(struct ksm_stable_node *node, struct rb_root *root,
+		       struct hlist_head *dropped)
+{
+	struct folio *folio = ksm_node_get_folio(node);
+
+	if (folio == ERR_PTR(-ESTALE))
+		ksm_node_prune(node, root, dropped);
+	if (IS_ERR(folio))
+		return;
+	if (folio_trylock(folio)) {
+		if (!folio_mapped(folio))
+			ksm_node_detach(node, folio, root);
+		folio_unlock(folio);
+	}
+	folio_put(folio);
+}
+
+static void sweep_node(struct ksm_stable_node *node, struct rb_root *root,
 		       struct hlist_head *dropped)
 {
 	struct ksm_stable_node *dup, *next;
 	unsigned int visited = 0;
 
 	if (node->kind != KSM_NODE_CHAIN) {
-		if (!node->sharers && READ_ONCE(pfn_folio(node->kpfn)->mapping) !=
-		    ksm_node_mapping(node))
-			ksm_node_prune_alone(node, &shard->stable, dropped);
+		if (!node->sharers)
+			sweep_page(node, root, dropped);
 		return;
 	}
 	/* Those without sharers came to the front when they lost the last. */
 	list_for_each_entry_safe(dup, next, &node->dups, dup) {
-		if (!dup->sharers && READ_ONCE(pfn_folio(dup->kpfn)->mapping) !=
-		    ksm_node_mapping(dup))
-			ksm_node_prune(dup, &shard->stable, dropped);
+		if (!dup->sharers)
+			sweep_page(dup, root, dropped);
 		if (++visited == KSM_PRUNE_MAX)
 			break;
 	}
-	ksm_chain_settle(node, &shard->stable);
+	ksm_chain_settle(node, root);
 }
 
 /**
@@ -162,7 +180,7 @@ void ksm_stable_sweep(void)
 		for (rb = rb_first(&shard->stable); rb; rb = next) {
 			next = rb_next(rb);
 			sweep_node(rb_entry(rb, struct ksm_stable_node, rb),
-				   shard, &dropped);
+				   &shard->stable, &dropped);
 		}
 		spin_unlock(&shard->lock);
 		cond_resched();

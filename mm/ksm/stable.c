@@ -415,18 +415,27 @@ void ksm_stable_link(struct folio *folio, struct ksm_rmap_item *item,
 	ksm_mm_count(&chunk->slot->slot.mm->ksm_merging_pages, 1);
 }
 
-/* A live node that nobody shares and nothing maps; its page is locked. */
+/*
+ * Removes a live node that nobody shares and nothing maps; its page is locked.
+ * Leaves its chain to be settled.
+ */
 void ksm_node_detach(struct ksm_stable_node *node, struct folio *folio,
 		     struct rb_root *root)
+{
+	trace_ksm_remove_ksm_page(node->kpfn);
+	WRITE_ONCE(folio->mapping, (void *)PAGE_MAPPING_KSM);
+	node_unlist(node, root);
+	ksm_stable_free(node);
+}
+
+void ksm_node_detach_alone(struct ksm_stable_node *node, struct folio *folio,
+			   struct rb_root *root)
 {
 	struct ksm_stable_node *chain = NULL;
 
 	if (node->kind == KSM_NODE_DUP)
 		chain = node->chain;
-	trace_ksm_remove_ksm_page(node->kpfn);
-	WRITE_ONCE(folio->mapping, (void *)PAGE_MAPPING_KSM);
-	node_unlist(node, root);
-	ksm_stable_free(node);
+	ksm_node_detach(node, folio, root);
 	if (chain)
 		ksm_chain_settle(chain, root);
 }
@@ -451,7 +460,7 @@ static bool unlink_live(struct ksm_stable_node *node, struct folio *folio,
 	ksm_item_set_state(item, KSM_ITEM_CLAIMED);
 	count_sharers(node, -1);
 	if (!node->sharers && !folio_mapped(folio))
-		ksm_node_detach(node, folio, &shard->stable);
+		ksm_node_detach_alone(node, folio, &shard->stable);
 	else
 		dup_requeue(node);
 	spin_unlock(&shard->lock);

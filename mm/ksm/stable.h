@@ -26,6 +26,8 @@ void ksm_chain_settle(struct ksm_stable_node *chain, struct rb_root *root);
 /* With the page locked, too. */
 void ksm_node_detach(struct ksm_stable_node *node, struct folio *folio,
 		     struct rb_root *root);
+void ksm_node_detach_alone(struct ksm_stable_node *node, struct folio *folio,
+			   struct rb_root *root);
 
 /* These two without: they sleep. */
 bool ksm_node_lock_folio(struct ksm_stable_node *node, struct folio *folio);

@@ -365,14 +365,22 @@ static void stable_sweep(struct kunit *test)
 
 	for (n = 0; n < 6; n++)
 		peer = add_page(test, st, n, nth_test_key(0), 0, peer);
+	share(st, peer, 0);
 	for (n = 0; n < 5; n++)
 		free_page_of(st->folio[n]);
 	ksm_stable_sweep();
 	EXPECT_COUNT(test, st, nodes, 1);
 	KUNIT_EXPECT_PTR_EQ(test, find_one(test, nth_test_key(0), 0), peer);
 	free_page_of(peer);
+	ksm_stable_unlink(st->item[0], KSM_RELEASE_ALWAYS);
+	EXPECT_COUNT(test, st, nodes, 0);
+
+	/* Somebody keeps the page, who does not map it. */
+	peer = add_page(test, st, 6, nth_test_key(6), 0, NULL);
 	ksm_stable_sweep();
 	EXPECT_COUNT(test, st, nodes, 0);
+	KUNIT_EXPECT_NULL(test, ksm_folio_node(peer));
+	free_page_of(peer);
 }
 
 static struct kunit_case stable_cases[] = {
