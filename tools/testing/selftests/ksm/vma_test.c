@@ -333,18 +333,21 @@ KSM_TEST(mremap_grows_in_place)
 #define PMEM "/dev/pmem0"
 #define DAX "/tmp/ksm-test-dax"
 
-/* A file that is mapped straight from persistent memory; its fd or -errno. */
-static int dax_open(void)
+/* A file that is mapped straight from persistent memory: its fd, or -1. */
+static int dax_open(const char **why)
 {
-	int fd;
-
-	if (access(PMEM, F_OK) || system("mkfs.ext2 -q -F -b 4096 " PMEM " >/dev/null 2>&1"))
-		return -ENODEV;
+	*why = "no " PMEM ": boot with memmap=64M!1G";
+	if (access(PMEM, F_OK))
+		return -1;
+	*why = "no mkfs.ext2";
+	if (system("mkfs.ext2 -q -F -b 4096 " PMEM))
+		return -1;
+	*why = "cannot mount with DAX";
 	mkdir(DAX, 0700);
 	if (mount(PMEM, DAX, "ext2", 0, "dax"))
-		return -errno;
-	fd = open(DAX "/file", O_RDWR | O_CREAT | O_TRUNC, 0600);
-	return fd < 0 ? -errno : fd;
+		return -1;
+	*why = "cannot create a file";
+	return open(DAX "/file", O_RDWR | O_CREAT | O_TRUNC, 0600);
 }
 
 static void dax_close(int fd)
@@ -359,12 +362,13 @@ static void dax_close(int fd)
 KSM_TEST(dax_file_mapping)
 {
 	static char page[PAGE_BYTES];
-	int fd = dax_open(), i;
+	const char *why;
+	int fd = dax_open(&why), i;
 	char *mem;
 
 	if (fd < 0) {
 		dax_close(fd);
-		SKIP(return, "no file system on " PMEM ": boot with memmap=64M!1G");
+		SKIP(return, "%s", why);
 	}
 	page_fill(page, 95);
 	for (i = 0; i < N; i++)
