@@ -44,6 +44,14 @@ long long page_bytes(void)
 	return sysconf(_SC_PAGESIZE);
 }
 
+/* A little less than nothing is shown as nothing, not as -0.0. */
+double profit_mib(long long bytes)
+{
+	double mib = (double)bytes / (1024.0 * 1024.0);
+
+	return mib < 0 && mib > -0.05 ? 0 : mib;
+}
+
 double now(void)
 {
 	struct timespec ts;

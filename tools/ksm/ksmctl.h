@@ -90,6 +90,7 @@ int ksm_write(const char *file, const char *text);
 void sample_take(struct sample *s);
 void sample_counters(struct sample *s);
 long long page_bytes(void);
+double profit_mib(long long bytes);
 double now(void);
 void sleep_seconds(double seconds);
 long long saved_bytes(const struct sample *s);

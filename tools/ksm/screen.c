@@ -175,7 +175,7 @@ static int highest_rank(void)
 
 static const char *mib(char *text, size_t size, long long bytes)
 {
-	double value = (double)bytes / MIB;
+	double value = profit_mib(bytes);
 
 	snprintf(text, size, fabs(value) < 9999.95 ? "%.1f" : "%.0f", value);
 	return text;

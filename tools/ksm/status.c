@@ -162,7 +162,7 @@ static void print_status(const struct status *st)
 		printf("%.1f %% of a CPU now, ", st->cpu_percent);
 	printf("%.2f s of CPU time since boot\n", s->cpu);
 	profit = profit_bytes(s, &estimated);
-	printf("profit      %.1f MiB%s\n", (double)profit / MIB, estimated ? " (estimated)" : "");
+	printf("profit      %.1f MiB%s\n", profit_mib(profit), estimated ? " (estimated)" : "");
 	print_scan(st);
 	print_advisor(st);
 	print_pages(st);

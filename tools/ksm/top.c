@@ -22,7 +22,7 @@ static void print_list(const struct list *l, size_t nr, const struct sample *s)
 	size_t i;
 
 	printf("saved %.1f MiB, profit %.1f MiB, ksmd %.2f s of CPU time, %lld full scans\n",
-	       (double)saved_bytes(s) / MIB, (double)profit_bytes(s, &estimated) / MIB, s->cpu,
+	       (double)saved_bytes(s) / MIB, profit_mib(profit_bytes(s, &estimated)), s->cpu,
 	       s->value[FULL_SCANS]);
 	printf("%7s %10s %10s %10s %9s %10s  %-16s %s\n", "PID", "MERGEABLE", "MERGED", "ZERO",
 	       "METADATA", "PROFIT", "COMMAND", "CGROUP");
@@ -31,7 +31,7 @@ static void print_list(const struct list *l, size_t nr, const struct sample *s)
 
 		printf("%7d %10.1f %10.1f %10.1f %9.2f %10.1f  %-16s %s\n", r->p.pid,
 		       (double)r->reg.rss / MIB, mib_of_pages(r->p.merged), mib_of_pages(r->p.zero),
-		       (double)process_metadata(&r->p) / MIB, (double)r->p.profit / MIB,
+		       (double)process_metadata(&r->p) / MIB, profit_mib(r->p.profit),
 		       r->p.command, r->p.cgroup);
 	}
 }

@@ -227,7 +227,7 @@ static void print_known(const struct report *r)
 	printf("ksmd knows %.1f MiB of it: %.1f merged, %.1f without a duplicate or changing; metadata %.2f MiB, profit %.1f MiB\n",
 	       (double)(r->p.known * bytes) / MIB, (double)(r->p.merged * bytes) / MIB,
 	       (double)((rest > 0 ? rest : 0) * bytes) / MIB,
-	       (double)process_metadata(&r->p) / MIB, (double)r->p.profit / MIB);
+	       (double)process_metadata(&r->p) / MIB, profit_mib(r->p.profit));
 	rest = r->sum.area.anonymous - r->sum.area.merged - rest * bytes;
 	if (rest > SMALL_BYTES)
 		printf("not scanned yet: %.1f MiB\n", (double)rest / MIB);
