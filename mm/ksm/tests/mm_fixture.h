@@ -11,6 +11,8 @@
 #include <linux/mman.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include <linux/string.h>
 #include <linux/uaccess.h>
 
 #include "../ksm.h"
@@ -46,32 +48,34 @@ static inline void test_mm_map(struct kunit *test, struct mm_struct *mm,
 static inline void test_mm_fill(struct kunit *test, struct mm_struct *mm,
 				unsigned long addr, u64 value)
 {
-	unsigned long at, left = 0;
+	u64 *words = kmalloc(PAGE_SIZE, GFP_KERNEL);
+	unsigned long left;
 
+	KUNIT_ASSERT_NOT_NULL(test, words);
+	memset64(words, value, PAGE_SIZE / sizeof(value));
 	kthread_use_mm(mm);
-	for (at = 0; at < PAGE_SIZE; at += sizeof(value))
-		left += copy_to_user((void __user *)(addr + at), &value,
-				     sizeof(value));
+	left = copy_to_user((void __user *)addr, words, PAGE_SIZE);
 	kthread_unuse_mm(mm);
+	kfree(words);
 	KUNIT_ASSERT_EQ(test, left, 0);
 }
 
 /* Does it hold what test_mm_fill() has written? */
-static inline bool test_mm_holds(struct mm_struct *mm, unsigned long addr,
-				 u64 value)
+static inline bool test_mm_holds(struct kunit *test, struct mm_struct *mm,
+				 unsigned long addr, u64 value)
 {
-	bool same = true;
-	unsigned long at;
+	u64 *words = kmalloc(PAGE_SIZE, GFP_KERNEL);
+	unsigned long left;
+	unsigned int i = 0;
 
+	KUNIT_ASSERT_NOT_NULL(test, words);
 	kthread_use_mm(mm);
-	for (at = 0; at < PAGE_SIZE && same; at += sizeof(value)) {
-		u64 is;
-
-		same = !copy_from_user(&is, (void __user *)(addr + at),
-				       sizeof(is)) && is == value;
-	}
+	left = copy_from_user(words, (void __user *)addr, PAGE_SIZE);
 	kthread_unuse_mm(mm);
-	return same;
+	while (!left && i < PAGE_SIZE / sizeof(value) && words[i] == value)
+		i++;
+	kfree(words);
+	return i == PAGE_SIZE / sizeof(value);
 }
 
 #endif /* _MM_KSM_TESTS_MM_FIXTURE_H */
