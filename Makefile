@@ -18,7 +18,7 @@ CONFIG ?=
 LOCAL ?=
 
 .PHONY: help demo test test-kcsan test-arm64 stress bench kernel kernel-base kernel-debug
-.PHONY: check clean patch deb try pictures
+.PHONY: check clean mutants coverage patch deb try pictures
 
 help:
 	@echo 'make demo          three real KVM guests share memory, checked and reported'
@@ -40,6 +40,9 @@ help:
 	@echo 'make try           tries the packages and the patch as others would use them'
 	@echo 'make pictures      draws the pictures of the documents anew'
 	@echo 'make check         style and static checks of our own files'
+	@echo 'make mutants       faults put into the engine: does a test notice each?'
+	@echo '                   (MUTANTS=--list: which; tools/mutants/run --help)'
+	@echo 'make coverage      which lines of mm/ksm the tests reach'
 	@echo 'make clean         removes build/'
 	@echo 'tools/vm/run --help tells how to run a program of your own on these kernels.'
 
@@ -84,6 +87,12 @@ pictures:
 
 check:
 	+@tools/check
+
+mutants:
+	+@tools/mutants/run $(MUTANTS)
+
+coverage:
+	+@tools/test/coverage
 
 clean:
 	rm -rf build
