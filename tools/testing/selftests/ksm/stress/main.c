@@ -320,6 +320,12 @@ static void test_stress(const struct config *config)
 	run_clean_up();
 }
 
+static void usage_exit(int status)
+{
+	fputs(usage, status ? stderr : stdout);
+	exit(status);
+}
+
 static void parse(int argc, char **argv, struct config *config)
 {
 	static const struct option options[] = {
@@ -344,12 +350,11 @@ static void parse(int argc, char **argv, struct config *config)
 			config->seed = strtoull(optarg, NULL, 0);
 			break;
 		case 'w':
-			if (ops_without(optarg))
-				break;
-			/* fall through */
+			if (!ops_without(optarg))
+				usage_exit(2);
+			break;
 		default:
-			fputs(usage, option == 'h' ? stdout : stderr);
-			exit(option == 'h' ? 0 : 2);
+			usage_exit(option == 'h' ? 0 : 2);
 		}
 	}
 }

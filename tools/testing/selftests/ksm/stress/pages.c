@@ -188,9 +188,12 @@ static void print_frame(const void *at)
 	uint64_t entry = pagemap_entry(0, at);
 	uint64_t pfn = entry & PAGEMAP_PRESENT ? entry & PAGEMAP_PFN : 0;
 
-	printf("#   pagemap 0x%llx: page frame 0x%llx, flags 0x%llx, mapped %ld times\n",
-	       (unsigned long long)entry, (unsigned long long)pfn, (unsigned long long)(pfn ? pfn_flags(pfn) : 0),
-	       pfn ? pfn_mapcount(pfn) : 0);
+	printf("#   pagemap 0x%llx", (unsigned long long)entry);
+	if (pfn)
+		printf(": page frame 0x%llx, flags 0x%llx, mapped %ld times",
+		       (unsigned long long)pfn, (unsigned long long)pfn_flags(pfn),
+		       pfn_mapcount(pfn));
+	printf("\n");
 }
 
 /* One report alone: the first. What others find is most likely the same. */
