@@ -112,8 +112,13 @@ static void run_clean_up(void)
 
 /* -------------------------------------------------------------- processes */
 
+/*
+ * As a program of its own: one that shares pages with this process could have
+ * them merged, and they would be KSM pages here until this one ends.
+ */
 static pid_t start(int index, uint64_t number)
 {
+	char which[16], fd[16], nth[32];
 	pid_t pid;
 
 	fflush(stdout);
@@ -122,10 +127,10 @@ static pid_t start(int index, uint64_t number)
 	if (pid)
 		return pid;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (index == CHAOS)
-		life_chaos();
-	else
-		life_owner(index, number);
+	snprintf(which, sizeof(which), "%d", index);
+	snprintf(fd, sizeof(fd), "%d", shared_fd);
+	snprintf(nth, sizeof(nth), "%llu", (unsigned long long)number);
+	execl("/proc/self/exe", "stress_test", "--live", which, fd, nth, NULL);
 	abort();
 }
 
@@ -359,14 +364,19 @@ static void parse(int argc, char **argv, struct config *config)
 	}
 }
 
-/* "--live INDEX FD": what a life that called exec() becomes. */
+/* "--live INDEX FD [NUMBER]": what a life that called exec() becomes, or begins as. */
 static void live_on(char **argv)
 {
 	shared_fd = atoi(argv[3]);
 	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED, shared_fd, 0);
 	if (shared == MAP_FAILED)
 		_exit(99);
-	life_after_exec(atoi(argv[2]));
+	if (!argv[4])
+		life_after_exec(atoi(argv[2]));
+	else if (atoi(argv[2]) == CHAOS)
+		life_chaos();
+	else
+		life_owner(atoi(argv[2]), strtoull(argv[4], NULL, 0));
 }
 
 int main(int argc, char **argv)
@@ -375,7 +385,7 @@ int main(int argc, char **argv)
 	struct ksm_knobs saved;
 	long zero_before, free_before;
 
-	if (argc == 4 && !strcmp(argv[1], "--live"))
+	if (argc >= 4 && !strcmp(argv[1], "--live"))
 		live_on(argv);
 	parse(argc, argv, &config);
 	ksft_print_header();
