@@ -365,8 +365,8 @@ static int share(struct mapping *map, struct ksm_rmap_item *item,
 
 /*
  * Protects, compares and replaces. Secondary MMUs are shut out all the way
- * through, so that they need not be told twice. That of a KSM page does not
- * change as long as there is a reference, so it need not be locked yet.
+ * through, so that they need not be told twice. What a KSM page holds does not
+ * change as long as there is a reference: it need not be locked to be compared.
  */
 static int substitute(struct mapping *map, struct ksm_rmap_item *item,
 		      struct page *kpage)
