@@ -208,7 +208,9 @@ KSM_TEST(numa_balancing)
 	ASSERT_EQ(0, madvise(mem, n * PAGE_BYTES, MADV_MERGEABLE));
 	ASSERT_EQ(0, ksm_set("run", 1));
 	end = seconds_now() + 20;
-	while (seconds_now() < end && ksm_read("pages_sharing") < (long)n / 2 - 8)
+	while (seconds_now() < end &&
+	       (ksm_read("pages_sharing") < (long)n / 2 - 8 ||
+		file_read_key("/proc/vmstat", "numa_pte_updates") <= updates))
 		ASSERT_EQ(0, mem_merged_bad(mem, n, 30, 1));
 	ASSERT_EQ(0, mem_merged_bad(mem, n, 30, 1));
 	ASSERT_EQ(0, file_write_long(knob, was));
@@ -276,7 +278,7 @@ KSM_TEST(damon)
 	ASSERT_EQ(0, damon_start());
 	ASSERT_EQ(0, ksm_set("run", 1));
 	end = seconds_now() + 30;
-	while (seconds_now() < end && seen < 8) {
+	while (seconds_now() < end && !seen) {
 		double turn = seconds_now() + 0.5;
 
 		while (seconds_now() < turn)
@@ -287,7 +289,7 @@ KSM_TEST(damon)
 	EXPECT_EQ(0, file_write(DAMON "0/state", "off"));
 	EXPECT_EQ(0, file_write(DAMON "nr_kdamonds", "0"));
 	TH_LOG("%ld regions seen in use", seen);
-	EXPECT_LE(8, seen);
+	EXPECT_LT(0, seen);
 	ASSERT_EQ(0, ksm_settle());
 	ASSERT_COUNTERS(n / 2, n / 2, 0);
 	EXPECT_EQ(0, mem_merged_bad(mem, n, 50, 1));
