@@ -306,4 +306,27 @@ KSM_TEST(volatile_pages_wait)
 	EXPECT_EQ(0, mem_bad(mem, n, 81, 0));
 }
 
+/* What it is all for: the pages that were replaced are free afterwards. */
+KSM_TEST(memory_is_given_back)
+{
+	const char *fraction = "/proc/sys/vm/percpu_pagelist_high_fraction";
+	const size_t n = 8192;
+	char *mem = mem_map(n);
+	long before, gained;
+
+	/* CPUs are to keep as few free pages to themselves as they can. */
+	ASSERT_EQ(0, file_write(fraction, "1000000"));
+	mem_fill(mem, n, 90, 0);
+	before = file_read_key("/proc/vmstat", "nr_free_pages");
+	ASSERT_EQ(0, madvise(mem, n * PAGE_BYTES, MADV_MERGEABLE));
+	ASSERT_EQ(0, ksm_settle());
+	EXPECT_EQ(n, mem_count_ksm(0, mem, n));
+	gained = file_read_key("/proc/vmstat", "nr_free_pages") - before;
+	EXPECT_EQ(0, file_write(fraction, "0"));
+	TH_LOG("%zu pages became %ld, and %ld more are free", n, ksm_read("pages_shared"), gained);
+	/* Less metadata, and what lies about nevertheless */
+	EXPECT_LT((long)n * 7 / 8, gained);
+	EXPECT_EQ(0, mem_bad(mem, n, 90, 0));
+}
+
 TEST_HARNESS_MAIN
