@@ -157,7 +157,7 @@ static int tries_proc(const void *arg)
 {
 	static const char * const files[] = {
 		"ksm_stat", "ksm_merging_pages", "smaps", "smaps_rollup", "pagemap",
-		"make-it-fail", "clear_refs",
+		"clear_refs",
 	};
 	const struct peer *p = arg;
 	char path[64];
