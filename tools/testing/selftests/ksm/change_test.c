@@ -94,7 +94,7 @@ KSM_TEST(by_a_write_again_and_again)
 		page_fill(b, 100 + i);
 		ASSERT_EQ(0, ksm_scans(0));
 		/* TLBs are flushed a little after the scan was counted. */
-		sleep_ms(20);
+		sleep_ms(100);
 	}
 	page_fill(b, SAME);
 	EXPECT_MERGED(b, SEEN_WITHIN);

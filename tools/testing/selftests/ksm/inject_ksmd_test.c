@@ -105,6 +105,8 @@ static void starve(struct __test_metadata *_metadata, const char *cache,
 	char *mem = offer();
 
 	ASSERT_NE(NULL, mem);
+	/* One that is certain to be told that it may fail */
+	ASSERT_EQ(0, ksm_set("scan_threads", 1));
 	ASSERT_EQ(0, inject_only(cache));
 	ASSERT_LE(1, fail_allow_ksmd(true));
 	ASSERT_EQ(0, fail_percent(100));
