@@ -3,7 +3,8 @@
 
 #include "ksm_fixture.h"
 
-#define N 32
+/* More than are unshared at a time */
+#define N 80
 
 /* Half of the pages are of one content, the others in pairs. */
 static void fill(char *mem)
@@ -22,17 +23,17 @@ static size_t bad(const char *mem)
 
 static bool all_have_own_page(const char *mem)
 {
+	uint64_t pfn[N];
 	size_t i, k;
 
 	if (mem_count_ksm(0, mem, N))
 		return false;
 	for (i = 0; i < N; i++) {
-		uint64_t pfn = page_pfn(0, PAGE(mem, i));
-
-		if (!pfn || pfn_mapcount(pfn) != 1)
+		pfn[i] = page_pfn(0, PAGE(mem, i));
+		if (!pfn[i] || pfn_mapcount(pfn[i]) != 1)
 			return false;
 		for (k = 0; k < i; k++)
-			if (page_pfn(0, PAGE(mem, k)) == pfn)
+			if (pfn[k] == pfn[i])
 				return false;
 	}
 	return true;
