@@ -341,8 +341,8 @@ static bool spin_for_lock(struct folio *kfolio)
  * Maps @kfolio, which equals the page, and makes the item one of its sharers.
  * Returns -EBUSY if somebody has it locked.
  */
-static int share(struct mapping *map, struct ksm_rmap_item *item,
-		 struct folio *kfolio)
+static int share_with(struct mapping *map, struct ksm_rmap_item *item,
+		      struct folio *kfolio)
 {
 	int err = -EAGAIN;
 
@@ -385,7 +385,7 @@ static int substitute(struct mapping *map, struct ksm_rmap_item *item,
 	}
 	if (!err)
 		err = is_zero_pfn(page_to_pfn(kpage)) ? replace(map, kpage) :
-			share(map, item, page_folio(kpage));
+			share_with(map, item, page_folio(kpage));
 	mmu_notifier_invalidate_range_end(&range);
 	return err;
 }
