@@ -273,11 +273,13 @@ static void put_batch(struct unshare *found)
 	found->nr = 0;
 }
 
-/* The fault waits until the page has arrived. */
+/*
+ * The fault waits until the page has arrived. It is one to read: should the page
+ * have arrived already, it is not to be copied by others, see make_copy().
+ */
 static int wait_for_migration(struct unshare *found)
 {
 	vm_fault_t fault = handle_mm_fault(found->vma, found->next,
-					   FAULT_FLAG_UNSHARE |
 					   FAULT_FLAG_REMOTE, NULL);
 
 	/*
