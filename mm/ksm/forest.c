@@ -236,12 +236,12 @@ void ksm_stable_remove_frames(unsigned long first, unsigned long end)
 }
 
 /*
- * A shard for 64 pages: a descent takes six steps, of most sizes of memory, and
- * the shards a byte a page. rmap_items have 16 bits for the number.
+ * A shard for 16 pages: a descent takes four steps, up to 4 GiB, and the shards
+ * two bytes a page. rmap_items have 16 bits for the number.
  */
 static unsigned int __init shard_bits(void)
 {
-	unsigned long shards = totalram_pages() / 64;
+	unsigned long shards = totalram_pages() / 16;
 
 	return clamp_t(unsigned int, order_base_2(shards + 1), 6, 16);
 }

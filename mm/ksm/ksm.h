@@ -29,6 +29,7 @@
 #include <linux/list.h>
 #include <linux/mm.h>
 #include <linux/mm_types.h>
+#include <linux/prefetch.h>
 #include <linux/rbtree.h>
 #include <linux/rwsem.h>
 #include <linux/spinlock.h>
@@ -344,18 +345,19 @@ static inline void ksm_page_changed(struct ksm_chunk *chunk, unsigned int place)
 /**
  * struct ksm_shard - one of the forest's pairs of trees
  * @lock: leaf. Protects the trees, the nodes in them and their lists
+ * @inserts: counts what is put into @stable
  * @stable: struct ksm_stable_node by key
  * @unstable: struct ksm_rmap_item by key
- * @inserts: counts what is put into @stable
  *
- * The top bits of a key pick its shard.
+ * The top bits of a key pick its shard. Two of them share a cache line, and are
+ * so many that two workers rarely want both at a time.
  */
 struct ksm_shard {
 	spinlock_t lock;	/* the trees, the nodes in them, their lists */
+	unsigned int inserts;
 	struct rb_root stable;
 	struct rb_root unstable;
-	unsigned int inserts;
-} ____cacheline_aligned_in_smp;
+} __aligned(4 * sizeof(void *));
 
 extern struct ksm_shard *ksm_shards;
 extern unsigned int ksm_shard_bits;
@@ -368,6 +370,18 @@ static inline unsigned int ksm_shard_number(u64 key)
 static inline struct ksm_shard *ksm_shard_of(u64 key)
 {
 	return &ksm_shards[ksm_shard_number(key)];
+}
+
+/* A look-up of this key comes soon: fetch what it begins with. */
+static inline void ksm_shard_soon(u64 key)
+{
+	prefetch(ksm_shard_of(key));
+}
+
+/* And what it goes on with: the address alone is used, which needs no lock. */
+static inline void ksm_unstable_soon(u64 key)
+{
+	prefetch(data_race(ksm_shard_of(key)->unstable.rb_node));
 }
 
 /*

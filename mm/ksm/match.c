@@ -298,8 +298,11 @@ static void settle_private(struct ksm_scan *scan, struct ksm_candidate *cand)
 
 	if (!take_up(scan, cand))
 		return;
-	if (ksm_item_key(item) && match_shared(scan, cand) != -ENOENT)
-		return;
+	if (ksm_item_key(item)) {
+		if (match_shared(scan, cand) != -ENOENT)
+			return;
+		ksm_unstable_soon(ksm_item_key(item));
+	}
 	if (cand->want == KSM_WANT_READ && read_content(cand)) {
 		match_shared(scan, cand);
 		return;
@@ -370,13 +373,20 @@ static void let_go(struct ksm_scan *scan, struct page *page)
 		folios_put(&scan->merged);
 }
 
+static void settle_soon(struct ksm_candidate *cand)
+{
+	if (cand->held)
+		ksm_fingerprint_soon(cand->page);
+	ksm_shard_soon(ksm_item_key(cand->item));
+}
+
 static void settle_candidates(struct ksm_scan *scan)
 {
 	struct ksm_candidate *cand, *end = scan->cand + scan->nr;
 
 	for (cand = scan->cand; cand < end; cand++) {
-		if (cand + 1 < end && cand[1].held)
-			ksm_fingerprint_soon(cand[1].page);
+		if (cand + 1 < end)
+			settle_soon(cand + 1);
 		if (cand->want == KSM_WANT_ADOPT)
 			settle_ksm_page(scan, cand);
 		else
