@@ -28,9 +28,11 @@ static size_t soft_dirty(const char *mem, size_t pages)
 	return count_entries(mem, pages, PAGEMAP_SOFT_DIRTY);
 }
 
+/* Of pages that were written to: false where such bits are not kept. */
 static bool clear_soft_dirty(const char *mem, size_t pages)
 {
-	return !file_write("/proc/self/clear_refs", "4") && !soft_dirty(mem, pages);
+	return soft_dirty(mem, pages) == pages &&
+	       !file_write("/proc/self/clear_refs", "4") && !soft_dirty(mem, pages);
 }
 
 /* To merge and to unmerge is no write, but a write to shared memory is one. */
