@@ -10,6 +10,10 @@
 
 #include "ksm_env.h"
 
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#endif
+
 #define N 4096
 #define CONTENTS 32
 #define SEED 1000
@@ -200,6 +204,56 @@ MEMCG_TEST(prctl_without_memory)
 	EXPECT_EQ(0, prctl(PR_GET_MEMORY_MERGE, 0, 0, 0, 0));
 	EXPECT_EQ(0, mem_count_ksm(0, mem, N));
 	EXPECT_EQ(0, bad_own(mem));
+}
+
+/* All out to swap, but what the pages at work keep. */
+static size_t push_out(const char *mem)
+{
+	double end = seconds_now() + 20;
+	size_t out = 0;
+
+	while (out < N && seconds_now() < end) {
+		file_write(CGROUP "/memory.reclaim", "16M");
+		out = mem_count_swapped(0, mem, N);
+		if (out < N)
+			sleep_ms(100);
+	}
+	return out;
+}
+
+/*
+ * What was one page comes back from swap as many. Who has no memory for these is
+ * told so, and what has come back is right.
+ */
+MEMCG_TEST(swap_in_without_memory)
+{
+	int swap = swap_start(), fd, ret, err;
+	char *mem;
+
+	if (swap)
+		SKIP(return, "no swap on zram: %s", strerror(-swap));
+	mem = fill_own();
+	fd = limit_fd();
+	ASSERT_NE(NULL, mem);
+	ASSERT_EQ(0, madvise(mem, N * PAGE_BYTES, MADV_MERGEABLE));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(CONTENTS, N - CONTENTS, 0);
+	ASSERT_LT(N * 3 / 4, push_out(mem));
+	/* Nor can it make room by swapping out. */
+	ASSERT_EQ(0, file_write(CGROUP "/memory.swap.max", "0"));
+	ASSERT_TRUE(limit_write(fd, LIMIT));
+	ret = madvise(mem, N * PAGE_BYTES, MADV_POPULATE_READ);
+	err = errno;
+	ASSERT_TRUE(limit_write(fd, "max"));
+	EXPECT_EQ(-1, ret);
+	EXPECT_EQ(ENOMEM, err);
+	EXPECT_LT(0, mem_count_swapped(0, mem, N));
+	EXPECT_EQ(0, bad_own(mem));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(CONTENTS, N - CONTENTS, 0);
+	EXPECT_EQ(0, bad_own(mem));
+	munmap(mem, N * PAGE_BYTES);
+	EXPECT_EQ(0, swap_stop());
 }
 
 /* A process that does nothing but unmerge; its wait status. */

@@ -41,6 +41,9 @@ FIXTURE_SETUP(race)
 FIXTURE_TEARDOWN_PARENT(race)
 {
 	KSM_FIXTURE_TEARDOWN();
+	/* Of those that have any. */
+	cgroup_stop();
+	swap_stop();
 }
 
 /* One of the sides: a thread that does its turn until time is up. */
@@ -525,6 +528,44 @@ RACE_TEST(hot_remove_against_insert)
 	EXPECT_EQ(0, mem_merged_bad(mem, 2 * N, 7000, 1));
 	/* Whatever came last. */
 	memory_block_write(block, "online_movable");
+}
+
+/* -------------------------------------------------- reclaim against changes */
+
+/* Locks the anon_vma, for which reclaim does not wait. */
+static void split_and_unite(struct side *side)
+{
+	size_t first = 1 + draw(&side->random, N - 1);
+
+	mprotect(PAGE(side->mem, first), (N - first) * PAGE_BYTES, PROT_READ);
+	check(side, first, 1, 8000 + first, 1);
+	mprotect(PAGE(side->mem, first), (N - first) * PAGE_BYTES, PROT_READ | PROT_WRITE);
+}
+
+static void reclaim(struct side *side)
+{
+	file_write(CGROUP "/memory.reclaim", "1M");
+	check(side, 0, N, 8000, 1);
+	sleep_ms(draw(&side->random, 10));
+}
+
+RACE_TEST(reclaim_against_splitting)
+{
+	struct side sides[] = { SIDE(split_and_unite), SIDE(split_and_unite), SIDE(reclaim) };
+	int i, err = swap_start();
+
+	if (err)
+		SKIP(return, "no swap on zram: %s", strerror(-err));
+	err = cgroup_start();
+	if (!err)
+		err = cgroup_enter(0);
+	if (err)
+		SKIP(return, "no memory cgroup: %s", strerror(-err));
+	for (i = 0; i < 3; i++)
+		sides[i].mem = offer(N, 8000, 1);
+	race(_metadata, sides, 3);
+	for (i = 0; i < 3; i++)
+		EXPECT_EQ(0, mem_bad(sides[i].mem, N, 8000, 1));
 }
 
 /* --------------------------------------------- run=2 against all the others */
