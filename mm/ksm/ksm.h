@@ -246,7 +246,7 @@ struct ksm_window {
 };
 
 /* Address space of one window; holes before its first page table excluded. */
-#define KSM_WINDOW_SPAN		max(16UL << 20, KSM_CHUNK_SPAN)
+#define KSM_WINDOW_SPAN		max(8UL << 20, KSM_CHUNK_SPAN)
 
 int ksm_window_get(struct ksm_window *window);
 bool ksm_window_available(void);

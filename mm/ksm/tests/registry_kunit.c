@@ -15,12 +15,12 @@
 
 /* Neighbours in a chunk, ends of windows, page tables apart, the very last page. */
 static const unsigned long test_places[] = {
+	8 << 20,
+	(8 << 20) + 15 * PAGE_SIZE,
+	(16 << 20) - PAGE_SIZE,
 	16 << 20,
-	(16 << 20) + 15 * PAGE_SIZE,
-	(32 << 20) - PAGE_SIZE,
-	32 << 20,
-	(80 << 20) + 3 * PAGE_SIZE,
-	(80 << 20) + 700 * PAGE_SIZE,
+	(40 << 20) + 3 * PAGE_SIZE,
+	(40 << 20) + 700 * PAGE_SIZE,
 	1 << 30,
 	0,
 };
