@@ -378,9 +378,10 @@ static inline void ksm_shard_soon(u64 key)
 	prefetch(ksm_shard_of(key));
 }
 
-/* And what it goes on with: the address alone is used, which needs no lock. */
+/* And what it goes on with. */
 static inline void ksm_unstable_soon(u64 key)
 {
+	/* The address alone is used, which needs no lock. */
 	prefetch(data_race(ksm_shard_of(key)->unstable.rb_node));
 }
 

@@ -241,6 +241,13 @@ static int match_shared(struct ksm_scan *scan, struct ksm_candidate *cand)
 	return err;
 }
 
+static void read_page(struct ksm_candidate *cand)
+{
+	if (!cand->read)
+		cand->fingerprint = ksm_fingerprint(cand->page);
+	cand->read = true;
+}
+
 /* Takes the page's fingerprint, and returns whether the key is another one. */
 static bool read_content(struct ksm_candidate *cand)
 {
@@ -249,8 +256,7 @@ static bool read_content(struct ksm_candidate *cand)
 	unsigned int place = ksm_item_place(item);
 	u64 key;
 
-	if (cand->held)
-		cand->fingerprint = ksm_fingerprint(cand->page);
+	read_page(cand);
 	key = ksm_key(cand->fingerprint, cand->scope);
 	if (key == ksm_item_key(item) &&
 	    ksm_same_frame(chunk, place, page_to_pfn(cand->page)))
@@ -353,7 +359,7 @@ static void read_huge(struct ksm_scan *scan)
 		    cand->want == KSM_WANT_ADOPT)
 			continue;
 		if (cand->want == KSM_WANT_READ)
-			cand->fingerprint = ksm_fingerprint(cand->page);
+			read_page(cand);
 		put_page(cand->page);
 		cand->held = false;
 	}
@@ -373,20 +379,36 @@ static void let_go(struct ksm_scan *scan, struct page *page)
 		folios_put(&scan->merged);
 }
 
-static void settle_soon(struct ksm_candidate *cand)
+/*
+ * Fetches what a candidate's turn begins with. A page without a key, whose shard
+ * nobody can tell yet, is read for that, while its predecessor's is on its way.
+ */
+static void look_ahead(struct ksm_scan *scan, unsigned int nr)
 {
-	if (cand->held)
-		ksm_fingerprint_soon(cand->page);
-	ksm_shard_soon(ksm_item_key(cand->item));
+	struct ksm_candidate *cand = &scan->cand[nr];
+	u64 key;
+
+	if (nr + 1 < scan->nr && cand[1].held)
+		ksm_fingerprint_soon(cand[1].page);
+	if (nr >= scan->nr)
+		return;
+	key = ksm_item_key(cand->item);
+	if (!key && cand->held && cand->want == KSM_WANT_READ) {
+		read_page(cand);
+		key = ksm_key(cand->fingerprint, cand->scope);
+	}
+	ksm_shard_soon(key);
 }
 
 static void settle_candidates(struct ksm_scan *scan)
 {
-	struct ksm_candidate *cand, *end = scan->cand + scan->nr;
+	struct ksm_candidate *cand;
+	unsigned int i;
 
-	for (cand = scan->cand; cand < end; cand++) {
-		if (cand + 1 < end)
-			settle_soon(cand + 1);
+	look_ahead(scan, 0);
+	for (i = 0; i < scan->nr; i++) {
+		look_ahead(scan, i + 1);
+		cand = &scan->cand[i];
 		if (cand->want == KSM_WANT_ADOPT)
 			settle_ksm_page(scan, cand);
 		else

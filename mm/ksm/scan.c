@@ -64,6 +64,7 @@ static void collect(struct ksm_scan *scan, struct ksm_rmap_item *item,
 	cand->scope = ksm_scope(page);
 	cand->shared = ksm_item_state(item) == KSM_ITEM_STABLE;
 	cand->held = true;
+	cand->read = false;
 	get_page(page);
 }
 

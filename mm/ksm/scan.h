@@ -13,6 +13,7 @@
 /* Pages of one visit to a page table. */
 #define KSM_SCAN_BATCH	128U
 #define KSM_SCAN_CHUNKS	(KSM_SCAN_BATCH / KSM_CHUNK_PAGES)
+
 /**
  * enum ksm_want - what is to be done about a page
  * @KSM_WANT_READ: take its fingerprint, see whether it changed
@@ -26,7 +27,8 @@ enum ksm_want { KSM_WANT_READ, KSM_WANT_MATCH, KSM_WANT_ADOPT };
  * @item: its item
  * @page: the page
  * @held: there is a reference to it
- * @fingerprint: %KSM_WANT_READ: what it holds, once it was read
+ * @read: its fingerprint was taken
+ * @fingerprint: what it holds, if it was @read
  * @scope: who may share it
  * @want: what is to be done
  * @shared: its item was %KSM_ITEM_STABLE when the page was found
@@ -38,6 +40,7 @@ struct ksm_candidate {
 	unsigned int scope;
 	enum ksm_want want;
 	bool held;
+	bool read;
 	bool shared;
 };
 
