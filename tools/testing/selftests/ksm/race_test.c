@@ -542,7 +542,7 @@ static void split_and_unite(struct side *side)
 	mprotect(PAGE(side->mem, first), (N - first) * PAGE_BYTES, PROT_READ | PROT_WRITE);
 }
 
-static void reclaim(struct side *side)
+static void push_out(struct side *side)
 {
 	file_write(CGROUP "/memory.reclaim", "1M");
 	check(side, 0, N, 8000, 1);
@@ -551,7 +551,7 @@ static void reclaim(struct side *side)
 
 RACE_TEST(reclaim_against_splitting)
 {
-	struct side sides[] = { SIDE(split_and_unite), SIDE(split_and_unite), SIDE(reclaim) };
+	struct side sides[] = { SIDE(split_and_unite), SIDE(split_and_unite), SIDE(push_out) };
 	int i, err = swap_start();
 
 	if (err)
