@@ -248,7 +248,7 @@ struct ksm_window {
 /* Address space of one window; holes before its first page table excluded. */
 #define KSM_WINDOW_SPAN		max(8UL << 20, KSM_CHUNK_SPAN)
 
-int ksm_window_get(struct ksm_window *window);
+int ksm_window_get(struct ksm_window *window, bool begin);
 bool ksm_window_available(void);
 bool ksm_window_put(struct ksm_window *window);
 void ksm_window_abandon(struct ksm_window *window);

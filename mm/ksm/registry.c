@@ -370,12 +370,13 @@ bool ksm_window_available(void)
 /**
  * ksm_window_get - get a piece of memory to scan
  * @window: filled in
+ * @begin: whether it may be the first one of a full scan
  *
  * Context: ksm_gate held shared. Takes an mmap_lock; sleeps.
  * Return: 0; -EAGAIN: all of this full scan is handed out, others are still at
- *	it; -ENOENT: nothing is registered.
+ *	it; -ENOENT: nothing is registered, or the next full scan has not begun.
  */
-int ksm_window_get(struct ksm_window *window)
+int ksm_window_get(struct ksm_window *window, bool begin)
 {
 	struct ksm_mm_slot *slot;
 	unsigned long from;
@@ -392,7 +393,7 @@ again:
 		/* The mm under the cursor was the last one, and has exited. */
 		if (scan_under_way)
 			scan_completed();
-		if (list_empty(&slots)) {
+		if (list_empty(&slots) || !begin) {
 			spin_unlock(&registry_lock);
 			return -ENOENT;
 		}

@@ -161,6 +161,13 @@ static int unmerge(void)
 	return err;
 }
 
+/* Whoever has stopped ksmd may count on it that nothing is merged after that. */
+static void wait_for_workers(void)
+{
+	down_write(&ksm_gate);
+	up_write(&ksm_gate);
+}
+
 static ssize_t run_store(struct kobject *kobj, struct kobj_attribute *attr,
 			 const char *buf, size_t count)
 {
@@ -175,6 +182,8 @@ static ssize_t run_store(struct kobject *kobj, struct kobj_attribute *attr,
 		WRITE_ONCE(ksm_settings.run, value);
 		if (value == KSM_RUN_UNMERGE)
 			err = unmerge();
+		else if (value == KSM_RUN_STOP)
+			wait_for_workers();
 	}
 	mutex_unlock(&ksm_control);
 	wake_up_interruptible(&ksm_wait);

@@ -84,16 +84,26 @@ static void sweep(void)
 	ksm_stable_sweep();
 }
 
+/*
+ * Workers do not sleep in step. If each began a full scan when it wakes, little
+ * memory would be scanned by all of them where one is asked for.
+ */
+static bool may_begin(struct worker *worker)
+{
+	return !worker->number || !READ_ONCE(ksm_settings.sleep_millisecs);
+}
+
 static enum outcome scan_windows(struct worker *worker)
 {
 	struct ksm_window *window = &worker->window;
 	bool completed;
+	int err = 0;
 
 	while (worker->budget && ksm_runs(KSM_RUN_MERGE) &&
 	       !freezing(current) && !should_stop(worker) &&
 	       !rwsem_is_contended(&ksm_gate)) {
-		int err = window->slot ? 0 : ksm_window_get(window);
-
+		if (!window->slot)
+			err = ksm_window_get(window, may_begin(worker));
 		if (err)
 			return err == -EAGAIN ? STARVED : PAUSE;
 		if (!ksm_scan_window(worker->scan, window, &worker->budget))

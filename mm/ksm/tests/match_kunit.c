@@ -73,7 +73,7 @@ static void scan_once(struct kunit *test)
 	while (!completed) {
 		unsigned long budget = ULONG_MAX;
 
-		if (ksm_window_get(&window))
+		if (ksm_window_get(&window, true))
 			break;
 		while (!ksm_scan_window(mt->scan, &window, &budget))
 			;

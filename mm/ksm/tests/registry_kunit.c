@@ -177,7 +177,7 @@ static bool worker_get(struct kunit *test, struct registry_test *rt,
 	int err;
 
 	down_read(&ksm_gate);
-	err = ksm_window_get(window);
+	err = ksm_window_get(window, true);
 	up_read(&ksm_gate);
 	/* The last mm of the scan has exited, and nobody had a window. */
 	if (ksm_full_scans() != scans)
@@ -352,7 +352,7 @@ static int window_taker(void *arg)
 		int err;
 
 		down_read(&ksm_gate);
-		err = ksm_window_get(&window);
+		err = ksm_window_get(&window, true);
 		up_read(&ksm_gate);
 		if (err) {
 			usleep_range(50, 100);
@@ -370,7 +370,7 @@ static void finish_scan(struct registry_test *rt)
 {
 	struct ksm_window window = { };
 
-	while (scan_under_way && !ksm_window_get(&window)) {
+	while (scan_under_way && !ksm_window_get(&window, true)) {
 		thread_counts(rt, &window);
 		ksm_window_put(&window);
 	}

@@ -141,6 +141,28 @@ KSM_TEST(stops_at_once)
 	EXPECT_EQ(0, mem_bad(mem, N, 30, 0));
 }
 
+/* When the write returns, ksmd is not at work any more. */
+KSM_TEST(has_stopped_when_told)
+{
+	const size_t n = 8192;
+	char *mem = mem_map(n);
+	long scanned;
+	int i;
+
+	mem_fill(mem, n, 500, 1);
+	ASSERT_EQ(0, madvise(mem, n * PAGE_BYTES, MADV_MERGEABLE));
+	ASSERT_EQ(0, ksm_set("sleep_millisecs", 0));
+	for (i = 0; i < 20; i++) {
+		ASSERT_EQ(0, ksm_set("run", 1));
+		sleep_ms(7 + i);
+		ASSERT_EQ(0, ksm_set("run", 0));
+		scanned = ksm_read("pages_scanned");
+		sleep_ms(20);
+		ASSERT_EQ(scanned, ksm_read("pages_scanned"));
+	}
+	EXPECT_LT(0, scanned);
+}
+
 static void on_alarm(int signal)
 {
 }

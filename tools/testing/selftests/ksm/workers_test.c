@@ -9,6 +9,7 @@
 #include "ksm_env.h"
 
 /* More than one window of each mm, so that workers meet in it. */
+#define N 32
 #define PAGES 10240
 #define MOST 256
 
@@ -135,6 +136,30 @@ KSM_TEST(each_page_once)
 		ASSERT_EQ(0, ksm_set("sleep_millisecs", 1));
 	}
 	EXPECT_EQ(0, mem_bad(mem, PAGES, 1, 1));
+}
+
+/* They sleep one after the other; that is no reason to scan more often. */
+KSM_TEST(one_scan_a_round)
+{
+	char *mem = mem_map(N);
+	double start, rounds;
+	long scans;
+
+	if (!have_workers())
+		SKIP(return, "no scan_threads in this kernel");
+	mem_fill(mem, N, 1, 1);
+	ASSERT_EQ(0, madvise(mem, N * PAGE_BYTES, MADV_MERGEABLE));
+	ASSERT_EQ(0, ksm_set("scan_threads", 4));
+	ASSERT_EQ(0, ksm_set("sleep_millisecs", 50));
+	ASSERT_EQ(0, ksm_set("run", 1));
+	start = seconds_now();
+	scans = ksm_read("full_scans");
+	sleep_ms(2000);
+	scans = ksm_read("full_scans") - scans;
+	rounds = (seconds_now() - start) / 0.050;
+	TH_LOG("%ld scans in %.1f rounds", scans, rounds);
+	EXPECT_LT(0, scans);
+	EXPECT_GE(rounds + 1, scans);
 }
 
 /* However many look for a content at once, it gets one KSM page. */
