@@ -104,6 +104,36 @@ int ksm_stable_remove_all(void)
 	return err;
 }
 
+struct frames {
+	unsigned long first;
+	unsigned long end;	/* the one behind the last */
+};
+
+typedef void visit_fn(struct ksm_stable_node *node, struct rb_root *root,
+		      struct hlist_head *dropped, const struct frames *frames);
+
+/* All that stands in a tree itself, with the shard's lock held. */
+static void visit_nodes(visit_fn *visit, const struct frames *frames)
+{
+	unsigned int number;
+	HLIST_HEAD(dropped);
+
+	for (number = 0; number < 1U << ksm_shard_bits; number++) {
+		struct ksm_shard *shard = &ksm_shards[number];
+		struct rb_node *rb, *next;
+
+		spin_lock(&shard->lock);
+		for (rb = rb_first(&shard->stable); rb; rb = next) {
+			next = rb_next(rb);
+			visit(rb_entry(rb, struct ksm_stable_node, rb),
+			      &shard->stable, &dropped, frames);
+		}
+		spin_unlock(&shard->lock);
+		cond_resched();
+	}
+	ksm_drop_items(&dropped);
+}
+
 /*
  * A node without sharers: its page has gone since, see remove_node(), or is kept
  * by somebody who does not map it, as one that has failed is.
@@ -126,7 +156,7 @@ static void sweep_page(struct ksm_stable_node *node, struct rb_root *root,
 }
 
 static void sweep_node(struct ksm_stable_node *node, struct rb_root *root,
-		       struct hlist_head *dropped)
+		       struct hlist_head *dropped, const struct frames *unused)
 {
 	struct ksm_stable_node *dup, *next;
 	unsigned int visited = 0;
@@ -166,41 +196,27 @@ bool ksm_stable_unswept(void)
  */
 void ksm_stable_sweep(void)
 {
-	unsigned int number;
-	HLIST_HEAD(dropped);
-
-	if (!ksm_stable_unswept())
-		return;
-
-	for (number = 0; number < 1U << ksm_shard_bits; number++) {
-		struct ksm_shard *shard = &ksm_shards[number];
-		struct rb_node *rb, *next;
-
-		spin_lock(&shard->lock);
-		for (rb = rb_first(&shard->stable); rb; rb = next) {
-			next = rb_next(rb);
-			sweep_node(rb_entry(rb, struct ksm_stable_node, rb),
-				   &shard->stable, &dropped);
-		}
-		spin_unlock(&shard->lock);
-		cond_resched();
-	}
-	ksm_drop_items(&dropped);
+	if (ksm_stable_unswept())
+		visit_nodes(sweep_node, NULL);
 }
 
-static void prune_frames(struct ksm_stable_node *node, struct ksm_shard *shard,
-			 unsigned long first, unsigned long end,
-			 struct hlist_head *dropped)
+static bool is_of(const struct frames *frames, unsigned long pfn)
+{
+	return pfn >= frames->first && pfn < frames->end;
+}
+
+static void prune_frames(struct ksm_stable_node *node, struct rb_root *root,
+			 struct hlist_head *dropped, const struct frames *gone)
 {
 	struct ksm_stable_node *dup, *next;
 
 	if (node->kind == KSM_NODE_CHAIN) {
 		list_for_each_entry_safe(dup, next, &node->dups, dup)
-			if (dup->kpfn >= first && dup->kpfn < end)
-				ksm_node_prune(dup, &shard->stable, dropped);
-		ksm_chain_settle(node, &shard->stable);
-	} else if (node->kpfn >= first && node->kpfn < end) {
-		ksm_node_prune(node, &shard->stable, dropped);
+			if (is_of(gone, dup->kpfn))
+				ksm_node_prune(dup, root, dropped);
+		ksm_chain_settle(node, root);
+	} else if (is_of(gone, node->kpfn)) {
+		ksm_node_prune(node, root, dropped);
 	}
 }
 
@@ -216,23 +232,9 @@ static void prune_frames(struct ksm_stable_node *node, struct ksm_shard *shard,
  */
 void ksm_stable_remove_frames(unsigned long first, unsigned long end)
 {
-	unsigned int number;
-	HLIST_HEAD(dropped);
+	struct frames gone = { .first = first, .end = end };
 
-	for (number = 0; number < 1U << ksm_shard_bits; number++) {
-		struct ksm_shard *shard = &ksm_shards[number];
-		struct rb_node *rb, *next;
-
-		spin_lock(&shard->lock);
-		for (rb = rb_first(&shard->stable); rb; rb = next) {
-			next = rb_next(rb);
-			prune_frames(rb_entry(rb, struct ksm_stable_node, rb),
-				     shard, first, end, &dropped);
-		}
-		spin_unlock(&shard->lock);
-		cond_resched();
-	}
-	ksm_drop_items(&dropped);
+	visit_nodes(prune_frames, &gone);
 }
 
 /*

@@ -126,6 +126,22 @@ void cgroup_stop(void)
 	rmdir(CGROUPS);
 }
 
+/* Reclaim goes by statistics that are up to two seconds old: give it the time. */
+size_t swap_out(pid_t pid, const char *mem, size_t pages)
+{
+	double end = seconds_now() + 20;
+	size_t out = 0;
+
+	while (out < pages && seconds_now() < end) {
+		file_write(CGROUP "/memory.reclaim", "16M");
+		out = mem_count_swapped(pid, mem, pages);
+		if (out < pages)
+			sleep_ms(100);
+	}
+	printf("# %zu of %zu pages in swap\n", out, pages);
+	return out;
+}
+
 bool two_nodes(void)
 {
 	return !access("/sys/devices/system/node/node1/meminfo", F_OK);

@@ -30,6 +30,11 @@ int cgroup_start(void);
 /* With a process in it, the caller if 0; memory that it takes is the group's. */
 int cgroup_enter(pid_t pid);
 void cgroup_stop(void);
+/*
+ * Reclaims what the group has until all of these pages of one in it are in swap,
+ * or some time is over; returns how many are.
+ */
+size_t swap_out(pid_t pid, const char *mem, size_t pages);
 
 /* NUMA */
 bool two_nodes(void);

@@ -124,6 +124,18 @@ static int guest_fill(struct guest *g, char *mem)
 	return err;
 }
 
+/* A guest of twice N pages, which are merged by two. As guest_start(). */
+static int guest_merged(struct guest *g, char *mem)
+{
+	int err = guest_start(g, mem, 2 * N);
+
+	if (!err)
+		err = guest_fill(g, mem);
+	if (!err && madvise(mem, 2 * N * PAGE_BYTES, MADV_MERGEABLE))
+		err = -errno;
+	return err ? err : ksm_settle();
+}
+
 /* What the guest writes after its pages were merged is in one place alone. */
 KSM_TEST(writes_are_private)
 {
@@ -132,13 +144,10 @@ KSM_TEST(writes_are_private)
 	size_t i;
 	int err;
 
-	err = guest_start(&g, mem, 2 * N);
+	err = guest_merged(&g, mem);
 	if (err == -ENODEV)
 		SKIP(return, "no KVM");
 	ASSERT_EQ(0, err);
-	ASSERT_EQ(0, guest_fill(&g, mem));
-	ASSERT_EQ(0, madvise(mem, 2 * N * PAGE_BYTES, MADV_MERGEABLE));
-	ASSERT_EQ(0, ksm_settle());
 	ASSERT_COUNTERS(N, N, 0);
 	/* To the first half of those, and the second of these. */
 	for (i = 0; i < N; i++)
@@ -161,13 +170,10 @@ KSM_TEST(sees_what_others_write)
 	size_t i;
 	int err;
 
-	err = guest_start(&g, mem, 2 * N);
+	err = guest_merged(&g, mem);
 	if (err == -ENODEV)
 		SKIP(return, "no KVM");
 	ASSERT_EQ(0, err);
-	ASSERT_EQ(0, guest_fill(&g, mem));
-	ASSERT_EQ(0, madvise(mem, 2 * N * PAGE_BYTES, MADV_MERGEABLE));
-	ASSERT_EQ(0, ksm_settle());
 	ASSERT_COUNTERS(N, N, 0);
 	for (i = 0; i < 2 * N; i++)
 		ASSERT_EQ(i % N, guest_reads(&g, i));

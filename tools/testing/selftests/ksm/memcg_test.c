@@ -206,21 +206,6 @@ MEMCG_TEST(prctl_without_memory)
 	EXPECT_EQ(0, bad_own(mem));
 }
 
-/* All out to swap, but what the pages at work keep. */
-static size_t push_out(const char *mem)
-{
-	double end = seconds_now() + 20;
-	size_t out = 0;
-
-	while (out < N && seconds_now() < end) {
-		file_write(CGROUP "/memory.reclaim", "16M");
-		out = mem_count_swapped(0, mem, N);
-		if (out < N)
-			sleep_ms(100);
-	}
-	return out;
-}
-
 /*
  * What was one page comes back from swap as many. Who has no memory for these is
  * told so, and what has come back is right.
@@ -238,7 +223,7 @@ MEMCG_TEST(swap_in_without_memory)
 	ASSERT_EQ(0, madvise(mem, N * PAGE_BYTES, MADV_MERGEABLE));
 	ASSERT_EQ(0, ksm_settle());
 	ASSERT_COUNTERS(CONTENTS, N - CONTENTS, 0);
-	ASSERT_LT(N * 3 / 4, push_out(mem));
+	ASSERT_LT(N * 3 / 4, swap_out(0, mem, N));
 	/* Nor can it make room by swapping out. */
 	ASSERT_EQ(0, file_write(CGROUP "/memory.swap.max", "0"));
 	ASSERT_TRUE(limit_write(fd, LIMIT));

@@ -43,32 +43,13 @@ FIXTURE_TEARDOWN_PARENT(swap)
 
 #define SWAP_TEST(name) TEST_F_TIMEOUT(swap, name, 240)
 
-/*
- * Reclaim what the cgroup has until all of these pages are out. Reclaim goes
- * by statistics that are up to two seconds old: give it the time.
- */
-static size_t push_out(pid_t pid, const char *mem, size_t pages)
-{
-	double end = seconds_now() + 20;
-	size_t out = 0;
-
-	while (out < pages && seconds_now() < end) {
-		file_write(CGROUP "/memory.reclaim", "16M");
-		out = mem_count_swapped(pid, mem, pages);
-		if (out < pages)
-			sleep_ms(100);
-	}
-	printf("# %zu of %zu pages in swap\n", out, pages);
-	return out;
-}
-
 SWAP_TEST(out_and_in)
 {
 	char *mem = mem_merged(N, 1000, 1);
 
 	ASSERT_NE(NULL, mem);
 	ASSERT_COUNTERS(N / 2, N / 2, 0);
-	ASSERT_LT(N / 2, push_out(0, mem, N));
+	ASSERT_LT(N / 2, swap_out(0, mem, N));
 	EXPECT_EQ(0, mem_merged_bad(mem, N, 1000, 1));
 	EXPECT_EQ(0, mem_count_swapped(0, mem, N));
 	/* Found again and merged again. */
@@ -84,9 +65,9 @@ SWAP_TEST(scan_while_out)
 	char *mem = mem_merged(N, 2000, 1);
 
 	ASSERT_NE(NULL, mem);
-	ASSERT_LT(N / 2, push_out(0, mem, N));
+	ASSERT_LT(N / 2, swap_out(0, mem, N));
 	ASSERT_EQ(0, ksm_scans(3));
-	EXPECT_LT(N / 2, push_out(0, mem, N));
+	EXPECT_LT(N / 2, swap_out(0, mem, N));
 	EXPECT_EQ(0, mem_merged_bad(mem, N, 2000, 1));
 	ASSERT_EQ(0, ksm_settle());
 	ASSERT_COUNTERS(N / 2, N / 2, 0);
@@ -98,7 +79,7 @@ SWAP_TEST(out_then_write)
 	char *mem = mem_merged(N, 3000, 1);
 
 	ASSERT_NE(NULL, mem);
-	ASSERT_LT(N / 2, push_out(0, mem, N));
+	ASSERT_LT(N / 2, swap_out(0, mem, N));
 	mem_fill(mem, N / 4, 77000, 1);
 	EXPECT_EQ(0, mem_bad(PAGE(mem, N / 2), N / 2, 3000, 1));
 	EXPECT_EQ(0, mem_bad(mem, N / 4, 77000, 1));
@@ -153,7 +134,7 @@ SWAP_TEST(out_when_the_parent_has_gone)
 	ASSERT_EQ((ssize_t)sizeof(orphan), read(tell[0], &orphan, sizeof(orphan)));
 	/* Time for ksmd to free what it knew of the parent; it does not scan. */
 	sleep_ms(1500);
-	EXPECT_EQ(n, push_out(orphan.pid, orphan.mem, n));
+	EXPECT_EQ(n, swap_out(orphan.pid, orphan.mem, n));
 	ASSERT_EQ((ssize_t)sizeof(n), write(told[1], &n, sizeof(n)));
 	ASSERT_EQ((ssize_t)sizeof(orphan), read(tell[0], &orphan, sizeof(orphan)));
 	EXPECT_EQ(0, orphan.bad);
@@ -170,7 +151,7 @@ SWAP_TEST(out_and_fork)
 	ASSERT_EQ(0, peer_fill(&parent, N / 2, N / 2, 4000, 1));
 	ASSERT_EQ(0, peer_madvise(&parent, 0, N, MADV_MERGEABLE));
 	ASSERT_EQ(0, ksm_settle());
-	ASSERT_LT(N / 2, push_out(parent.pid, parent.mem, N));
+	ASSERT_LT(N / 2, swap_out(parent.pid, parent.mem, N));
 	ASSERT_EQ(0, peer_fork(&parent, &child));
 	ASSERT_EQ(0, peer_fill(&child, 0, N / 4, 88000, 1));
 	EXPECT_EQ(0, peer_bad(&parent, 0, N / 2, 4000, 1));
@@ -178,7 +159,7 @@ SWAP_TEST(out_and_fork)
 	EXPECT_EQ(0, peer_bad(&child, 0, N / 4, 88000, 1));
 	EXPECT_EQ(0, peer_bad(&child, N / 2, N / 2, 4000, 1));
 	ASSERT_EQ(0, peer_end(&parent));
-	ASSERT_LT(N / 4, push_out(child.pid, child.mem, N));
+	ASSERT_LT(N / 4, swap_out(child.pid, child.mem, N));
 	EXPECT_EQ(0, peer_bad(&child, 0, N / 4, 88000, 1));
 	EXPECT_EQ(0, peer_bad(&child, N / 2, N / 2, 4000, 1));
 	ASSERT_EQ(0, ksm_settle());
@@ -192,7 +173,7 @@ SWAP_TEST(unmerge_while_out)
 	char *mem = mem_merged(N, 5000, 1);
 
 	ASSERT_NE(NULL, mem);
-	ASSERT_LT(N / 2, push_out(0, mem, N));
+	ASSERT_LT(N / 2, swap_out(0, mem, N));
 	ASSERT_EQ(0, madvise(mem, N * PAGE_BYTES, MADV_UNMERGEABLE));
 	EXPECT_EQ(0, mem_merged_bad(mem, N, 5000, 1));
 	EXPECT_EQ(0, mem_count_swapped(0, mem, N));
@@ -205,7 +186,7 @@ SWAP_TEST(unmerge_all_while_out)
 	char *mem = mem_merged(N, 6000, 1);
 
 	ASSERT_NE(NULL, mem);
-	ASSERT_LT(N / 2, push_out(0, mem, N));
+	ASSERT_LT(N / 2, swap_out(0, mem, N));
 	ASSERT_EQ(0, ksm_set("run", 2));
 	ASSERT_COUNTERS(0, 0, 0);
 	EXPECT_EQ(0, mem_merged_bad(mem, N, 6000, 1));
@@ -219,7 +200,7 @@ SWAP_TEST(swapoff_brings_back)
 	char *mem = mem_merged(N, 7000, 1);
 
 	ASSERT_NE(NULL, mem);
-	ASSERT_LT(N / 2, push_out(0, mem, N));
+	ASSERT_LT(N / 2, swap_out(0, mem, N));
 	ASSERT_EQ(0, ksm_set("run", 1));
 	ASSERT_EQ(0, swapoff("/dev/zram0"));
 	ASSERT_EQ(0, ksm_set("run", 0));
@@ -301,7 +282,7 @@ SWAP_TEST(copies_at_swap_in_are_counted)
 
 	ASSERT_NE(NULL, mem);
 	ASSERT_LE(0, before);
-	ASSERT_LT(N / 2, push_out(0, mem, N));
+	ASSERT_LT(N / 2, swap_out(0, mem, N));
 	EXPECT_EQ(0, mem_merged_bad(mem, N, 11000, 1));
 	EXPECT_LT(before, file_read_key("/proc/vmstat", "ksm_swpin_copy"));
 	TH_LOG("%ld copies", file_read_key("/proc/vmstat", "ksm_swpin_copy") - before);
