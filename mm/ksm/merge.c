@@ -659,3 +659,7 @@ int ksm_adopt(struct vm_area_struct *vma, struct ksm_rmap_item *item,
 	folio_unlock(kfolio);
 	return err;
 }
+
+#ifdef CONFIG_KSM_KUNIT_TEST
+#include "tests/merge_kunit.c"
+#endif

@@ -415,3 +415,7 @@ int ksm_unmerge_all(void)
 		ksm_reset_full_scans();
 	return err;
 }
+
+#ifdef CONFIG_KSM_KUNIT_TEST
+#include "tests/unmerge_kunit.c"
+#endif

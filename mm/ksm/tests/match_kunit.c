@@ -165,7 +165,57 @@ static void match_many_contents(struct kunit *test)
 	KUNIT_EXPECT_GT(test, mt->compared, 0);
 }
 
+static struct ksm_rmap_item *item_of(struct kunit *test, unsigned int i)
+{
+	struct match_test *mt = test->priv;
+	struct ksm_chunk *chunk = ksm_chunk_find(mt->scan->slot, place_of(i));
+
+	KUNIT_ASSERT_NOT_NULL(test, chunk);
+	return &chunk->item[(place_of(i) % KSM_CHUNK_SPAN) >> PAGE_SHIFT];
+}
+
+/* Who is late to make a KSM page of a content meets the one that there is. */
+static void promote_too_late(struct kunit *test)
+{
+	struct match_test *mt = test->priv;
+	struct ksm_rmap_item *item;
+	struct vm_area_struct *vma;
+	struct folio *kfolio;
+	struct page *first;
+	unsigned int i;
+	int err;
+
+	for (i = 0; i < 3; i++)
+		write_page(test, i, i / 2 + 1);
+	for (i = 0; i < 3; i++)
+		scan_once(test);
+	item = item_of(test, 2);
+	KUNIT_ASSERT_TRUE(test, ksm_unstable_remove(item));
+	write_page(test, 2, 1);
+
+	down_read(&ksm_gate);
+	mmap_read_lock(mt->mm);
+	vma = ksm_find_vma(mt->mm, place_of(2));
+	err = vma ? ksm_promote(vma, item, &kfolio) : -EFAULT;
+	first = vma ? ksm_get_page(vma, place_of(0)) : NULL;
+	KUNIT_EXPECT_EQ(test, err, 0);
+	if (!err) {
+		KUNIT_EXPECT_PTR_EQ(test, &kfolio->page, first);
+		folio_put(kfolio);
+	}
+	if (first)
+		put_page(first);
+	mmap_read_unlock(mt->mm);
+	up_read(&ksm_gate);
+
+	KUNIT_EXPECT_EQ(test, ksm_item_state(item), KSM_ITEM_STABLE);
+	KUNIT_EXPECT_EQ(test, atomic_long_read(&ksm_counters.pages_shared), 1);
+	KUNIT_EXPECT_EQ(test, atomic_long_read(&ksm_counters.pages_sharing), 2);
+	expect_unchanged(test);
+}
+
 static struct kunit_case match_cases[] = {
+	KUNIT_CASE(promote_too_late),
 	KUNIT_CASE(match_few_contents),
 	KUNIT_CASE(match_many_contents),
 	{}
