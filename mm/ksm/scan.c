@@ -409,12 +409,6 @@ static bool scan_step(struct ksm_scan *scan, struct ksm_window *window)
 	VMA_ITERATOR(vmi, mm, window->next);
 	unsigned long end;
 
-	/* Its page tables were looked for when the window was planned. */
-	if (window->next < window->first) {
-		forget(scan, window->next, window->first - 1);
-		window->next = window->first;
-		vma_iter_set(&vmi, window->next);
-	}
 	for_each_vma(vmi, vma)
 		if ((vma->vm_flags & VM_MERGEABLE) && vma->anon_vma)
 			break;
