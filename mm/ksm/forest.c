@@ -238,8 +238,8 @@ void ksm_stable_remove_frames(unsigned long first, unsigned long end)
 }
 
 /*
- * A shard for 16 pages: a descent takes four steps, up to 4 GiB, and the shards
- * two bytes a page. rmap_items have 16 bits for the number.
+ * A shard for 16 pages: its trees then have two levels, up to 4 GiB, and the
+ * shards take four bytes a page. rmap_items have 16 bits for the number.
  */
 static unsigned int __init shard_bits(void)
 {
@@ -250,7 +250,7 @@ static unsigned int __init shard_bits(void)
 
 int __init ksm_forest_init(void)
 {
-	unsigned int number;
+	unsigned int number, tree;
 
 	ksm_shard_bits = shard_bits();
 	ksm_shards = kvcalloc(1U << ksm_shard_bits, sizeof(*ksm_shards),
@@ -261,7 +261,8 @@ int __init ksm_forest_init(void)
 	for (number = 0; number < 1U << ksm_shard_bits; number++) {
 		spin_lock_init(&ksm_shards[number].lock);
 		ksm_shards[number].stable = RB_ROOT;
-		ksm_shards[number].unstable = RB_ROOT;
+		for (tree = 0; tree < KSM_SHARD_TREES; tree++)
+			ksm_shards[number].unstable[tree] = RB_ROOT;
 	}
 	return 0;
 }

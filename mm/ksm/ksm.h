@@ -342,22 +342,27 @@ static inline void ksm_page_changed(struct ksm_chunk *chunk, unsigned int place)
 
 /* ----------------------------------------------------------------- trees */
 
+/* As many as make a shard a cache line of 64 bytes. */
+#define KSM_SHARD_TREES		6U
+
 /**
- * struct ksm_shard - one of the forest's pairs of trees
+ * struct ksm_shard - one of the forest's parts
  * @lock: leaf. Protects the trees, the nodes in them and their lists
  * @inserts: counts what is put into @stable
  * @stable: struct ksm_stable_node by key
- * @unstable: struct ksm_rmap_item by key
+ * @unstable: struct ksm_rmap_item by key. There are many more of these than of
+ *	KSM pages, and each is put into a tree once: so several trees, which are
+ *	low
  *
- * The top bits of a key pick its shard. Two of them share a cache line, and are
- * so many that two workers rarely want both at a time.
+ * The top bits of a key pick its shard, those below its unstable tree. Shards
+ * are so many that two workers rarely want one at a time.
  */
 struct ksm_shard {
 	spinlock_t lock;	/* the trees, the nodes in them, their lists */
 	unsigned int inserts;
 	struct rb_root stable;
-	struct rb_root unstable;
-} __aligned(4 * sizeof(void *));
+	struct rb_root unstable[KSM_SHARD_TREES];
+} __aligned(8 * sizeof(void *));
 
 extern struct ksm_shard *ksm_shards;
 extern unsigned int ksm_shard_bits;
@@ -372,6 +377,14 @@ static inline struct ksm_shard *ksm_shard_of(u64 key)
 	return &ksm_shards[ksm_shard_number(key)];
 }
 
+static inline struct rb_root *ksm_unstable_root(struct ksm_shard *shard, u64 key)
+{
+	/* As a fraction: the bits that follow those of the shard's number. */
+	u64 fraction = key << ksm_shard_bits >> 32;
+
+	return &shard->unstable[fraction * KSM_SHARD_TREES >> 32];
+}
+
 /* A look-up of this key comes soon: fetch what it begins with. */
 static inline void ksm_shard_soon(u64 key)
 {
@@ -382,7 +395,7 @@ static inline void ksm_shard_soon(u64 key)
 static inline void ksm_unstable_soon(u64 key)
 {
 	/* The address alone is used, which needs no lock. */
-	prefetch(data_race(ksm_shard_of(key)->unstable.rb_node));
+	prefetch(data_race(ksm_unstable_root(ksm_shard_of(key), key)->rb_node));
 }
 
 /*

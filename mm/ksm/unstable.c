@@ -41,27 +41,27 @@ bool ksm_unstable_insert(struct ksm_rmap_item *item)
 {
 	u64 key = ksm_item_key(item);
 	struct ksm_shard *shard = ksm_shard_of(key);
+	struct rb_root *root = ksm_unstable_root(shard, key);
 	unsigned int same = 0;
 	struct rb_node *rb;
 	bool room;
 
 	spin_lock(&shard->lock);
-	rb_for_each(rb, &key, &shard->unstable, key_order)
+	rb_for_each(rb, &key, root, key_order)
 		if (++same == KSM_SAME_KEY_MAX)
 			break;
 	room = same < KSM_SAME_KEY_MAX;
 	if (room) {
-		rb_add(&item->node, &shard->unstable, item_less);
+		rb_add(&item->node, root, item_less);
 		inserted(item);
 	}
 	spin_unlock(&shard->lock);
 	return room;
 }
 
-static void take_out(struct ksm_shard *shard, struct ksm_rmap_item *item,
-		     u8 state)
+static void take_out(struct rb_root *root, struct ksm_rmap_item *item, u8 state)
 {
-	rb_erase(&item->node, &shard->unstable);
+	rb_erase(&item->node, root);
 	atomic_long_dec(&ksm_counters.pages_unshared);
 	ksm_item_set_state(item, state);
 }
@@ -74,13 +74,14 @@ static void take_out(struct ksm_shard *shard, struct ksm_rmap_item *item,
  */
 bool ksm_unstable_remove(struct ksm_rmap_item *item)
 {
-	struct ksm_shard *shard = ksm_shard_of(ksm_item_key(item));
+	u64 key = ksm_item_key(item);
+	struct ksm_shard *shard = ksm_shard_of(key);
 	bool still_there;
 
 	spin_lock(&shard->lock);
 	still_there = ksm_item_state(item) == KSM_ITEM_UNSTABLE;
 	if (still_there)
-		take_out(shard, item, KSM_ITEM_SEEN);
+		take_out(ksm_unstable_root(shard, key), item, KSM_ITEM_SEEN);
 	spin_unlock(&shard->lock);
 	return still_there;
 }
@@ -105,15 +106,17 @@ static int item_order(struct rb_node *node, const struct rb_node *rb)
  */
 struct ksm_rmap_item *ksm_unstable_meet(struct ksm_rmap_item *item)
 {
-	struct ksm_shard *shard = ksm_shard_of(ksm_item_key(item));
+	u64 key = ksm_item_key(item);
+	struct ksm_shard *shard = ksm_shard_of(key);
+	struct rb_root *root = ksm_unstable_root(shard, key);
 	struct ksm_rmap_item *other = NULL;
 	struct rb_node *rb;
 
 	spin_lock(&shard->lock);
-	rb = rb_find_add(&item->node, &shard->unstable, item_order);
+	rb = rb_find_add(&item->node, root, item_order);
 	if (rb) {
 		other = rb_entry(rb, struct ksm_rmap_item, node);
-		take_out(shard, other, KSM_ITEM_CLAIMED);
+		take_out(root, other, KSM_ITEM_CLAIMED);
 	} else {
 		inserted(item);
 	}
@@ -129,16 +132,20 @@ struct ksm_rmap_item *ksm_unstable_meet(struct ksm_rmap_item *item)
 void ksm_unstable_clear(void)
 {
 	struct ksm_rmap_item *item;
-	unsigned int number;
+	unsigned int number, tree;
 	struct rb_node *rb;
 
 	for (number = 0; number < 1U << ksm_shard_bits; number++) {
 		struct ksm_shard *shard = &ksm_shards[number];
 
 		spin_lock(&shard->lock);
-		while ((rb = rb_first(&shard->unstable))) {
-			item = rb_entry(rb, struct ksm_rmap_item, node);
-			take_out(shard, item, KSM_ITEM_SEEN);
+		for (tree = 0; tree < KSM_SHARD_TREES; tree++) {
+			struct rb_root *root = &shard->unstable[tree];
+
+			while ((rb = rb_first(root))) {
+				item = rb_entry(rb, struct ksm_rmap_item, node);
+				take_out(root, item, KSM_ITEM_SEEN);
+			}
 		}
 		spin_unlock(&shard->lock);
 		cond_resched();

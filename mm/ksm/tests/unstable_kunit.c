@@ -163,7 +163,35 @@ static void unstable_collisions(struct kunit *test)
 	ksm_chunks_release(model->slot, 0, ULONG_MAX, KSM_RELEASE_ALWAYS);
 }
 
+/* Every tree of a shard takes its part of the keys, and none is out of reach. */
+static void unstable_roots(struct kunit *test)
+{
+	u64 shard_span = 1ULL << (64 - ksm_shard_bits);
+	unsigned int used[KSM_SHARD_TREES] = { };
+	struct ksm_shard *shard = ksm_shards;
+	unsigned int n, tree;
+
+	KUNIT_EXPECT_PTR_EQ(test, ksm_unstable_root(shard, 0),
+			    &shard->unstable[0]);
+	KUNIT_EXPECT_PTR_EQ(test, ksm_unstable_root(shard, shard_span - 1),
+			    &shard->unstable[KSM_SHARD_TREES - 1]);
+	KUNIT_EXPECT_PTR_EQ(test, ksm_unstable_root(shard, U64_MAX),
+			    &shard->unstable[KSM_SHARD_TREES - 1]);
+	for (n = 0; n < 100 * KSM_SHARD_TREES; n++) {
+		u64 key = shard_span / (100 * KSM_SHARD_TREES) * n;
+
+		tree = ksm_unstable_root(shard, key) - shard->unstable;
+		KUNIT_ASSERT_LT(test, tree, KSM_SHARD_TREES);
+		used[tree]++;
+	}
+	for (tree = 0; tree < KSM_SHARD_TREES; tree++) {
+		KUNIT_EXPECT_GE(test, used[tree], 99);
+		KUNIT_EXPECT_LE(test, used[tree], 101);
+	}
+}
+
 static struct kunit_case unstable_cases[] = {
+	KUNIT_CASE(unstable_roots),
 	KUNIT_CASE(unstable_random),
 	KUNIT_CASE(unstable_collisions),
 	{}
