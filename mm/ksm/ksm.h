@@ -273,8 +273,7 @@ static inline bool ksm_mm_exiting(struct mm_struct *mm)
 
 /* ----------------------------------------------------------- fingerprint */
 
-void ksm_fingerprint_soon(struct page *page);
-u64 ksm_fingerprint(struct page *page);
+u64 ksm_fingerprint(struct page *page, struct page *next);
 u64 ksm_key(u64 fingerprint, unsigned int scope);
 bool ksm_is_zero_key(u64 key, unsigned int scope);
 bool ksm_pages_equal(struct page *a, struct page *b);

@@ -241,22 +241,27 @@ static int match_shared(struct ksm_scan *scan, struct ksm_candidate *cand)
 	return err;
 }
 
-static void read_page(struct ksm_candidate *cand)
+static void read_page(struct ksm_scan *scan, struct ksm_candidate *cand)
 {
+	struct ksm_candidate *next = cand + 1;
+	bool goes_on = next < scan->cand + scan->nr && next->held &&
+		       next->want == KSM_WANT_READ;
+
 	if (!cand->read)
-		cand->fingerprint = ksm_fingerprint(cand->page);
+		cand->fingerprint = ksm_fingerprint(cand->page,
+						    goes_on ? next->page : NULL);
 	cand->read = true;
 }
 
 /* Takes the page's fingerprint, and returns whether the key is another one. */
-static bool read_content(struct ksm_candidate *cand)
+static bool read_content(struct ksm_scan *scan, struct ksm_candidate *cand)
 {
 	struct ksm_rmap_item *item = cand->item;
 	struct ksm_chunk *chunk = ksm_item_chunk(item);
 	unsigned int place = ksm_item_place(item);
 	u64 key;
 
-	read_page(cand);
+	read_page(scan, cand);
 	key = ksm_key(cand->fingerprint, cand->scope);
 	if (key == ksm_item_key(item) &&
 	    ksm_same_frame(chunk, place, page_to_pfn(cand->page)))
@@ -309,7 +314,7 @@ static void settle_private(struct ksm_scan *scan, struct ksm_candidate *cand)
 			return;
 		ksm_unstable_soon(ksm_item_key(item));
 	}
-	if (cand->want == KSM_WANT_READ && read_content(cand)) {
+	if (cand->want == KSM_WANT_READ && read_content(scan, cand)) {
 		match_shared(scan, cand);
 		return;
 	}
@@ -359,7 +364,7 @@ static void read_huge(struct ksm_scan *scan)
 		    cand->want == KSM_WANT_ADOPT)
 			continue;
 		if (cand->want == KSM_WANT_READ)
-			read_page(cand);
+			read_page(scan, cand);
 		put_page(cand->page);
 		cand->held = false;
 	}
@@ -388,13 +393,11 @@ static void look_ahead(struct ksm_scan *scan, unsigned int nr)
 	struct ksm_candidate *cand = &scan->cand[nr];
 	u64 key;
 
-	if (nr + 1 < scan->nr && cand[1].held)
-		ksm_fingerprint_soon(cand[1].page);
 	if (nr >= scan->nr)
 		return;
 	key = ksm_item_key(cand->item);
 	if (!key && cand->held && cand->want == KSM_WANT_READ) {
-		read_page(cand);
+		read_page(scan, cand);
 		key = ksm_key(cand->fingerprint, cand->scope);
 	}
 	ksm_shard_soon(key);

@@ -559,7 +559,7 @@ static int protect_content(struct mapping *map, struct ksm_rmap_item *item,
 	if (err)
 		return err;
 	sync_content(map);
-	return ksm_key(ksm_fingerprint(map->page), scope) ==
+	return ksm_key(ksm_fingerprint(map->page, NULL), scope) ==
 	       ksm_item_key(item) ? 0 : -ENOENT;
 }
 

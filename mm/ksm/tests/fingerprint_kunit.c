@@ -15,21 +15,21 @@ static void fingerprint_bytes(struct kunit *test)
 {
 	struct page *page = test_page(test);
 	u8 *content = page_address(page);
-	u64 zero = ksm_fingerprint(page);
+	u64 zero = ksm_fingerprint(page, NULL);
 	unsigned int at;
 
 	KUNIT_EXPECT_TRUE(test, ksm_is_zero_key(ksm_key(zero, 3), 3));
 	for (at = 0; at < PAGE_SIZE; at += 64) {
 		content[at + at / 64 % 64] = 1;
-		KUNIT_EXPECT_NE(test, ksm_fingerprint(page), zero);
+		KUNIT_EXPECT_NE(test, ksm_fingerprint(page, NULL), zero);
 		content[at + at / 64 % 64] = 0;
 	}
 	content[PAGE_SIZE - 1] = 0x80;
-	KUNIT_EXPECT_NE(test, ksm_fingerprint(page), zero);
-	KUNIT_EXPECT_FALSE(test, ksm_is_zero_key(ksm_key(ksm_fingerprint(page),
+	KUNIT_EXPECT_NE(test, ksm_fingerprint(page, NULL), zero);
+	KUNIT_EXPECT_FALSE(test, ksm_is_zero_key(ksm_key(ksm_fingerprint(page, NULL),
 							 3), 3));
 	content[PAGE_SIZE - 1] = 0;
-	KUNIT_EXPECT_EQ(test, ksm_fingerprint(page), zero);
+	KUNIT_EXPECT_EQ(test, ksm_fingerprint(page, NULL), zero);
 	__free_page(page);
 }
 

@@ -26,7 +26,7 @@ struct match_test {
 	unsigned long compared;
 };
 
-static u64 same_fingerprint(struct page *page)
+static u64 same_fingerprint(struct page *page, struct page *next)
 {
 	return 0x5a5a5a5a5a5a5a5aULL;
 }
