@@ -137,11 +137,16 @@ static inline unsigned long ksm_item_address(struct ksm_rmap_item *item)
 	       ((unsigned long)ksm_item_place(item) << PAGE_SHIFT);
 }
 
-static inline u8 ksm_item_state(struct ksm_rmap_item *item)
+/* Does not touch the item, which is in another cache line than the states. */
+static inline u8 ksm_state_at(const struct ksm_chunk *chunk, unsigned int place)
 {
 	/* What is then read of the item is not older, see ksm_item_set_state(). */
-	return smp_load_acquire(&ksm_item_chunk(item)->state[ksm_item_place(item)]) &
-	       KSM_ITEM_STATE_MASK;
+	return smp_load_acquire(&chunk->state[place]) & KSM_ITEM_STATE_MASK;
+}
+
+static inline u8 ksm_item_state(struct ksm_rmap_item *item)
+{
+	return ksm_state_at(ksm_item_chunk(item), ksm_item_place(item));
 }
 
 static inline void ksm_item_set_state(struct ksm_rmap_item *item, u8 state)

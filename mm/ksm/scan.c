@@ -96,14 +96,14 @@ static void visit_ksm_page(struct ksm_scan *scan, struct ksm_rmap_item *item,
 }
 
 /* Can this visit do without the page's content? */
-static bool seems_unread(struct ksm_scan *scan, struct ksm_chunk *chunk,
-			 unsigned int place, unsigned long pfn, bool young)
+static __always_inline bool seems_unread(struct ksm_scan *scan,
+					 struct ksm_chunk *chunk,
+					 unsigned int place, u8 state,
+					 unsigned long pfn, bool young)
 {
-	struct ksm_rmap_item *item = &chunk->item[place];
-	u8 state = ksm_item_state(item);
-
-	return scan->smart && (state == KSM_ITEM_UNSTABLE ||
-			       (state == KSM_ITEM_SEEN && ksm_item_key(item))) &&
+	return scan->smart &&
+	       (state == KSM_ITEM_UNSTABLE ||
+		(state == KSM_ITEM_SEEN && ksm_item_key(&chunk->item[place]))) &&
 	       ksm_page_unread(chunk, place, pfn, young);
 }
 
@@ -152,6 +152,7 @@ static void visit_pte(struct ksm_scan *scan, struct vm_area_struct *vma,
 	unsigned int place = (addr % KSM_CHUNK_SPAN) >> PAGE_SHIFT;
 	struct ksm_rmap_item *item;
 	bool young, unread;
+	u8 state;
 
 	if (!chunk)
 		return;
@@ -165,9 +166,10 @@ static void visit_pte(struct ksm_scan *scan, struct vm_area_struct *vma,
 		ptep_test_and_clear_young(vma, addr, ptep);
 		scan->cleared = true;
 	}
-	unread = seems_unread(scan, chunk, place, pte_pfn(pte), young);
-	/* Most of all visits end here, without a look at the page's struct. */
-	if (unread && ksm_item_state(item) == KSM_ITEM_UNSTABLE)
+	state = ksm_state_at(chunk, place);
+	unread = seems_unread(scan, chunk, place, state, pte_pfn(pte), young);
+	/* Most of all visits end here, without a look at item or struct page. */
+	if (unread && state == KSM_ITEM_UNSTABLE)
 		scan->skipped++;
 	else
 		visit_present_pte(scan, vma, item, pte, addr, young, unread);
@@ -215,14 +217,14 @@ static bool huge_page_young(struct ksm_scan *scan, struct vm_area_struct *vma,
 static void visit_huge(struct ksm_scan *scan, struct ksm_chunk *chunk,
 		       unsigned int place, struct page *page, bool young)
 {
-	struct ksm_rmap_item *item = &chunk->item[place];
-	bool unread = seems_unread(scan, chunk, place, page_to_pfn(page),
+	u8 state = ksm_state_at(chunk, place);
+	bool unread = seems_unread(scan, chunk, place, state, page_to_pfn(page),
 				   young);
 
-	if (unread && ksm_item_state(item) == KSM_ITEM_UNSTABLE)
+	if (unread && state == KSM_ITEM_UNSTABLE)
 		scan->skipped++;
 	else
-		visit_page(scan, item, page, unread);
+		visit_page(scan, &chunk->item[place], page, unread);
 }
 
 /* Returns false if there is no huge page (any more). */
@@ -288,6 +290,13 @@ static bool secondary_young(struct mm_struct *mm, unsigned long start,
 #endif
 }
 
+/* What most visits have to do with, and nothing else of the chunk. */
+static void fetch_notes(struct ksm_chunk *chunk)
+{
+	prefetch(chunk->note);
+	prefetch(&chunk->age[KSM_CHUNK_PAGES - 1]);
+}
+
 /*
  * Makes the chunks of the piece, and asks secondary MMUs about each: a look
  * into those costs as much for a range as for a page.
@@ -309,6 +318,8 @@ static void prepare(struct ksm_scan *scan, struct vm_area_struct *vma,
 		}
 		if (!chunk && needed & BIT(nr))
 			chunk = ksm_chunk_make(scan->slot, addr, vma);
+		if (chunk)
+			fetch_notes(chunk);
 		scan->chunk[nr] = chunk;
 		scan->young[nr] = scan->smart && chunk &&
 				  secondary_young(vma->vm_mm, addr, next);
