@@ -6,9 +6,15 @@
  */
 #include <linux/mm.h>
 #include <linux/pagemap.h>
+#include <linux/pgtable.h>
 #include <linux/sched/mm.h>
 
 #include "scan.h"
+
+/* What is to be merged is, together with others: no error, nor done. */
+#define QUEUED	1
+
+static void merge_queue(struct ksm_scan *scan);
 
 static void retry_soon(struct ksm_rmap_item *item)
 {
@@ -164,6 +170,8 @@ static void match_unstable(struct ksm_scan *scan, struct ksm_candidate *cand)
 		partner = ksm_unstable_meet(item);
 		if (!partner)
 			return;
+		/* It may let go of the mmap_lock. */
+		merge_queue(scan);
 		err = merge_two(scan, cand, partner);
 		if (err != -ENOENT) {
 			if (err)
@@ -187,7 +195,26 @@ static bool leave_tree(struct ksm_rmap_item *item)
 	return state == KSM_ITEM_SEEN;
 }
 
-/* Looks for an equal KSM page. As ksm_merge_with(). */
+/*
+ * Has a page merged with @kpage, of which the reference is ours now, together
+ * with others; unless that has been tried, or cannot be.
+ */
+static bool queue(struct ksm_scan *scan, struct ksm_candidate *cand,
+		  struct page *kpage)
+{
+	if (!cand->held || cand->queued)
+		return false;
+	cand->queued = true;
+	scan->queued[scan->nr_queue] = cand;
+	scan->queue[scan->nr_queue++] = (struct ksm_mapping){
+		.item = cand->item,
+		.page = cand->page,
+		.kpage = kpage,
+	};
+	return true;
+}
+
+/* Looks for an equal KSM page. As ksm_merge_with(), or QUEUED. */
 static int match_stable(struct ksm_scan *scan, struct ksm_candidate *cand)
 {
 	struct ksm_rmap_item *item = cand->item;
@@ -198,12 +225,23 @@ static int match_stable(struct ksm_scan *scan, struct ksm_candidate *cand)
 	ksm_stable_find(ksm_item_key(item), cand->scope, false, &hits);
 	if (!hits.nr)
 		return err;
-	if (!leave_tree(item))
+	if (!leave_tree(item)) {
 		err = -EAGAIN;
+	} else if (queue(scan, cand, &hits.folio[0]->page)) {
+		folio_get(hits.folio[0]);
+		err = QUEUED;
+	}
 	for (i = 0; i < hits.nr && err == -ENOENT; i++)
 		err = merge_with(scan, cand, hits.folio[i]);
 	ksm_stable_hits_put(&hits);
 	return err;
+}
+
+/* The zero page is mapped in the place of the item's. */
+static void release_zero(struct ksm_scan *scan, struct ksm_rmap_item *item)
+{
+	count_tracked(scan);
+	ksm_item_release(item, KSM_RELEASE_IF_UNNEEDED);
 }
 
 /* As match_stable(), with the zero page. */
@@ -218,15 +256,16 @@ static int match_zero(struct ksm_scan *scan, struct ksm_candidate *cand)
 	vma = ksm_find_vma(ksm_scan_mm(scan), ksm_item_address(item));
 	if (!vma)
 		return -EAGAIN;
+	if (!mm_forbids_zeropage(vma->vm_mm) &&
+	    queue(scan, cand, ZERO_PAGE(ksm_item_address(item))))
+		return QUEUED;
 	err = ksm_merge_zero(vma, item, cand->held ? cand->page : NULL);
-	if (!err) {
-		count_tracked(scan);
-		ksm_item_release(item, KSM_RELEASE_IF_UNNEEDED);
-	}
+	if (!err)
+		release_zero(scan, item);
 	return err;
 }
 
-/* Looks for an equal page that is shared already. As ksm_merge_with(). */
+/* Looks for an equal page that is shared already. As match_stable(). */
 static int match_shared(struct ksm_scan *scan, struct ksm_candidate *cand)
 {
 	int err;
@@ -310,11 +349,12 @@ static void settle_private(struct ksm_scan *scan, struct ksm_candidate *cand)
 	if (!take_up(scan, cand))
 		return;
 	if (ksm_item_key(item)) {
-		if (match_shared(scan, cand) != -ENOENT)
+		if (match_shared(scan, cand) != -ENOENT || cand->changed)
 			return;
 		ksm_unstable_soon(ksm_item_key(item));
 	}
 	if (cand->want == KSM_WANT_READ && read_content(scan, cand)) {
+		cand->changed = true;
 		match_shared(scan, cand);
 		return;
 	}
@@ -374,10 +414,11 @@ static void read_huge(struct ksm_scan *scan)
  * A page that nothing maps any more was merged, and goes with our reference. To
  * free many at a time takes the locks of the LRU and of the zone once.
  */
-static void let_go(struct ksm_scan *scan, struct page *page)
+static void let_go(struct ksm_scan *scan, struct ksm_candidate *cand)
 {
-	struct folio *folio = page_folio(page);
+	struct folio *folio = page_folio(cand->page);
 
+	cand->held = false;
 	if (folio_mapped(folio))
 		folio_put(folio);
 	else if (!folio_batch_add(&scan->merged, folio))
@@ -403,6 +444,60 @@ static void look_ahead(struct ksm_scan *scan, unsigned int nr)
 	ksm_shard_soon(key);
 }
 
+/* Tries all pages of the queue at once, or none where they are not together. */
+static void merge_at_once(struct ksm_scan *scan, unsigned int nr)
+{
+	struct ksm_mapping_set set = { .map = scan->queue, .nr = nr };
+	unsigned long last = ksm_item_address(scan->queue[nr - 1].item);
+	struct ksm_mapping *map;
+
+	set.vma = ksm_find_vma(ksm_scan_mm(scan),
+			       ksm_item_address(scan->queue[0].item));
+	if (!set.vma || last >= set.vma->vm_end) {
+		for (map = set.map; map < set.map + nr; map++)
+			map->err = -ENOENT;
+		return;
+	}
+	ksm_merge_set(&set);
+	/* Of the others, what they come to by themselves is told. */
+	for (map = set.map; map < set.map + nr; map++)
+		if (!map->err || map->err == -EAGAIN)
+			ksm_trace_merge(set.vma, map);
+}
+
+/*
+ * Merges what was put off until now, while the mmap_lock was held all the time.
+ * What was no match, or had to be waited for, is tried by itself.
+ */
+static void merge_queue(struct ksm_scan *scan)
+{
+	unsigned int i, nr = scan->nr_queue;
+
+	if (!nr)
+		return;
+	merge_at_once(scan, nr);
+	scan->nr_queue = 0;
+	for (i = 0; i < nr; i++) {
+		struct ksm_mapping *map = &scan->queue[i];
+		bool is_zero = is_zero_pfn(page_to_pfn(map->kpage));
+
+		if (!is_zero)
+			put_page(map->kpage);
+		if (map->err == -EAGAIN)
+			retry_soon(map->item);
+		else if (map->err)
+			settle_private(scan, scan->queued[i]);
+		else if (is_zero)
+			release_zero(scan, map->item);
+		let_go(scan, scan->queued[i]);
+	}
+}
+
+static bool waits_in_queue(struct ksm_scan *scan, struct ksm_candidate *cand)
+{
+	return scan->nr_queue && scan->queued[scan->nr_queue - 1] == cand;
+}
+
 static void settle_candidates(struct ksm_scan *scan)
 {
 	struct ksm_candidate *cand;
@@ -416,12 +511,18 @@ static void settle_candidates(struct ksm_scan *scan)
 			settle_ksm_page(scan, cand);
 		else
 			settle_private(scan, cand);
-		if (cand->held)
-			let_go(scan, cand->page);
+		if (cand->held && !waits_in_queue(scan, cand))
+			let_go(scan, cand);
+		if (scan->nr_queue == KSM_MERGE_BATCH)
+			merge_queue(scan);
 		/* Nothing but references to pages is taken across this. */
-		if (mmap_lock_is_contended(ksm_scan_mm(scan)) || need_resched())
+		if (mmap_lock_is_contended(ksm_scan_mm(scan)) ||
+		    need_resched()) {
+			merge_queue(scan);
 			ksm_scan_give_way(scan);
+		}
 	}
+	merge_queue(scan);
 }
 
 /**

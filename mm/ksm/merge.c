@@ -6,8 +6,14 @@
  * This is where the promise is kept that no byte changes under a process:
  * nothing is mapped in a page's place unless both were compared in full while
  * no PTE and nobody else could write to either.
+ *
+ * TLBs are flushed once for all pages of a set that are protected, and once for
+ * all that are replaced. Until that second flush a CPU may go on reading a page
+ * that was replaced: what it sees is the same, as long as nobody writes to the
+ * page or frees it, and for that nobody may while we have a reference.
  */
 #include <linux/highmem.h>
+#include <linux/hugetlb.h>	/* flush_tlb_range() */
 #include <linux/mm.h>
 #include <linux/memremap.h>
 #include <linux/mmu_notifier.h>
@@ -20,25 +26,7 @@
 #include <trace/events/ksm.h>
 
 #include "../internal.h"
-#include "ksm.h"
-
-/**
- * struct mapping - one PTE and the private page that it maps
- * @vma: the VMA; the mm's mmap_lock is held for reading
- * @addr: the address
- * @page: the page, locked, a reference held
- * @own: it is our own, not the caller's
- * @pmd: leads to the page table; it stays, what is there may change
- * @pte: the PTE as protect() left it
- */
-struct mapping {
-	struct vm_area_struct *vma;
-	unsigned long addr;
-	struct page *page;
-	bool own;
-	pmd_t *pmd;
-	pte_t pte;
-};
+#include "merge.h"
 
 /**
  * ksm_scope - with whom may this page share?
@@ -98,11 +86,16 @@ struct page *ksm_get_page(struct vm_area_struct *vma, unsigned long addr)
 	return page;
 }
 
-/*
- * Locks a page that is to be merged, and splits the huge page that it is part
- * of. Never waits: a page that is busy is left for another visit.
+/**
+ * ksm_lock_private - lock a page that is to be merged
+ * @page: the page; the caller has a reference
+ *
+ * Splits the huge page that it is part of. Never waits: a page that is busy is
+ * left for another visit.
+ *
+ * Return: 0; -EAGAIN: it is busy; -ENOENT: it is not to be merged any more.
  */
-static int lock_private(struct page *page)
+int ksm_lock_private(struct page *page)
 {
 	struct folio *folio = page_folio(page);
 
@@ -121,37 +114,75 @@ static int lock_private(struct page *page)
 	return 0;
 }
 
-static pte_t *lock_pte(struct mapping *map, spinlock_t **ptl)
-{
-	struct mm_struct *mm = map->vma->vm_mm;
+/* ------------------------------------------------ secondary MMUs, page tables */
 
-	if (!map->pmd)
-		map->pmd = mm_find_pmd(mm, map->addr);
-	if (!map->pmd)
+static unsigned long address(const struct ksm_mapping *map)
+{
+	return ksm_item_address(map->item);
+}
+
+/* What follows one another is told of at a time. */
+static void notify(struct ksm_mapping_set *set,
+		   void (*tell)(struct mmu_notifier_range *range))
+{
+	struct ksm_mapping *map = set->map, *end = map + set->nr;
+	struct mmu_notifier_range range;
+	unsigned long first, next;
+
+	while (map < end) {
+		first = address(map);
+		next = first;
+		for (; map < end && address(map) == next; map++)
+			next += PAGE_SIZE;
+		/* Start says so by itself, but to a range that is not kept. */
+		mmu_notifier_range_init(&range, MMU_NOTIFY_CLEAR,
+					MMU_NOTIFIER_RANGE_BLOCKABLE,
+					set->vma->vm_mm, first, next);
+		tell(&range);
+	}
+}
+
+/**
+ * ksm_notify_start - keep secondary MMUs from the pages of a set
+ * @set: the set
+ *
+ * Context: sleeps.
+ */
+void ksm_notify_start(struct ksm_mapping_set *set)
+{
+	notify(set, mmu_notifier_invalidate_range_start);
+}
+
+/**
+ * ksm_notify_end - let secondary MMUs map again what is there
+ * @set: the set
+ *
+ * Context: sleeps.
+ */
+void ksm_notify_end(struct ksm_mapping_set *set)
+{
+	notify(set, mmu_notifier_invalidate_range_end);
+}
+
+static pte_t *lock_pte(struct ksm_mapping_set *set, struct ksm_mapping *map,
+		       spinlock_t **ptl)
+{
+	struct mm_struct *mm = set->vma->vm_mm;
+
+	if (!set->pmd)
+		set->pmd = mm_find_pmd(mm, address(map));
+	if (!set->pmd)
 		return NULL;
-	return pte_offset_map_lock(mm, map->pmd, map->addr, ptl);
+	return pte_offset_map_lock(mm, set->pmd, address(map), ptl);
 }
 
-/* Returns false if there is no page, or none that could be merged. */
-static bool mapping_begin(struct mapping *map, struct vm_area_struct *vma,
-			  struct ksm_rmap_item *item, struct page *page)
+static pte_t *pte_of(struct ksm_mapping_set *set, struct ksm_mapping *map,
+		     pte_t *first)
 {
-	*map = (struct mapping){
-		.vma = vma,
-		.addr = ksm_item_address(item),
-		.page = page,
-		.own = !page,
-	};
-	if (map->own)
-		map->page = ksm_get_page(vma, map->addr);
-	return map->page && !PageKsm(map->page);
+	return first + ((address(map) - address(set->map)) >> PAGE_SHIFT);
 }
 
-static void mapping_end(struct mapping *map)
-{
-	if (map->own && map->page)
-		put_page(map->page);
-}
+/* ------------------------------------------------------------- protecting */
 
 /*
  * Is anybody else using the page than those that map it, the swap cache and
@@ -164,66 +195,100 @@ static bool used_elsewhere(struct folio *folio)
 	return folio_ref_count(folio) != expected;
 }
 
-/* The page-table lock is held. False leaves the PTE as it was. */
-static bool protect_locked(struct mapping *map, pte_t *ptep)
+/* Takes a PTE away that somebody may write by. */
+static void take_away(struct vm_area_struct *vma, struct ksm_mapping *map,
+		      pte_t *ptep)
 {
-	struct vm_area_struct *vma = map->vma;
+	map->pte = ptep_get(ptep);
+	if (!pte_present(map->pte) ||
+	    pte_pfn(map->pte) != page_to_pfn(map->page)) {
+		map->err = -EAGAIN;
+		return;
+	}
+	if (!pte_write(map->pte) && !pte_dirty(map->pte) &&
+	    !PageAnonExclusive(map->page) && !mm_tlb_flush_pending(vma->vm_mm))
+		return;
+	flush_cache_page(vma, address(map), page_to_pfn(map->page));
+	map->pte = ptep_get_and_clear(vma->vm_mm, address(map), ptep);
+	map->cleared = true;
+}
+
+/* Puts it back: without the right to write, or as it was. */
+static void put_back(struct vm_area_struct *vma, struct ksm_mapping *map,
+		     pte_t *ptep)
+{
 	struct folio *folio = page_folio(map->page);
-	pte_t was = ptep_get(ptep);
-	bool exclusive, flushed = false;
 
-	if (!pte_present(was) || pte_pfn(was) != page_to_pfn(map->page))
-		return false;
-
-	exclusive = PageAnonExclusive(map->page);
-	if (pte_write(was) || pte_dirty(was) || exclusive ||
-	    mm_tlb_flush_pending(vma->vm_mm)) {
-		/*
-		 * GUP-fast takes no lock: it gets its reference first and then
-		 * looks whether the PTE is the same. With the PTE empty and
-		 * flushed, either the reference is there to be counted now, or
-		 * it will not be taken.
-		 */
-		flush_cache_page(vma, map->addr, page_to_pfn(map->page));
-		was = ptep_clear_flush(vma, map->addr, ptep);
-		flushed = true;
-	}
 	if (used_elsewhere(folio) ||
-	    (exclusive && folio_try_share_anon_rmap_pte(folio, map->page))) {
-		if (flushed)
-			set_pte_at(vma->vm_mm, map->addr, ptep, was);
-		return false;
-	}
-
-	map->pte = was;
-	if (flushed) {
-		if (pte_dirty(was))
+	    (PageAnonExclusive(map->page) &&
+	     folio_try_share_anon_rmap_pte(folio, map->page)))
+		map->err = -EAGAIN;
+	if (!map->cleared)
+		return;
+	if (!map->err) {
+		if (pte_dirty(map->pte))
 			folio_mark_dirty(folio);
-		map->pte = pte_wrprotect(pte_mkclean(was));
-		set_pte_at(vma->vm_mm, map->addr, ptep, map->pte);
+		map->pte = pte_wrprotect(pte_mkclean(map->pte));
 	}
-	return true;
+	set_pte_at(vma->vm_mm, address(map), ptep, map->pte);
 }
 
-/* Makes sure that nobody can write to the page. It stays so while locked. */
-static int protect(struct mapping *map)
+/*
+ * The page-table lock is held. GUP-fast takes no lock: it gets its reference
+ * first and then looks whether the PTE is the same. With the PTE empty and
+ * flushed, either the reference is there to be counted now, or it will not be
+ * taken.
+ */
+static void protect_locked(struct ksm_mapping_set *set, pte_t *first)
 {
-	spinlock_t *ptl;
-	pte_t *ptep;
-	bool done;
+	struct ksm_mapping *map, *end = set->map + set->nr;
+	unsigned long from = 0, to = 0;
 
-	ptep = lock_pte(map, &ptl);
-	if (!ptep)
-		return -EAGAIN;
-	done = protect_locked(map, ptep);
-	pte_unmap_unlock(ptep, ptl);
-	return done ? 0 : -EAGAIN;
+	for (map = set->map; map < end; map++) {
+		if (map->err)
+			continue;
+		take_away(set->vma, map, pte_of(set, map, first));
+		if (!map->cleared)
+			continue;
+		from = to ? from : address(map);
+		to = address(map) + PAGE_SIZE;
+	}
+	if (to)
+		flush_tlb_range(set->vma, from, to);
+	for (map = set->map; map < end; map++)
+		if (!map->err)
+			put_back(set->vma, map, pte_of(set, map, first));
 }
+
+/**
+ * ksm_protect - make sure that nobody can write to the pages of a set
+ * @set: the set; whether a page is protected is then told by its err. It stays
+ *	so as long as the page is locked.
+ *
+ * Context: the pages are locked, secondary MMUs are shut out.
+ */
+void ksm_protect(struct ksm_mapping_set *set)
+{
+	struct ksm_mapping *map;
+	spinlock_t *ptl;
+	pte_t *first = lock_pte(set, set->map, &ptl);
+
+	if (first) {
+		protect_locked(set, first);
+		pte_unmap_unlock(first, ptl);
+		return;
+	}
+	for (map = set->map; map < set->map + set->nr; map++)
+		map->err = map->err ?: -EAGAIN;
+}
+
+/* -------------------------------------------------------------- replacing */
 
 /* The PTE of @kpage that takes the place of @old, with what user space sees. */
-static pte_t shared_pte(struct mapping *map, struct page *kpage, pte_t old)
+static pte_t shared_pte(struct vm_area_struct *vma, struct page *kpage,
+			pte_t old)
 {
-	pgprot_t prot = map->vma->vm_page_prot;
+	pgprot_t prot = vma->vm_page_prot;
 	pte_t pte;
 
 	if (is_zero_pfn(page_to_pfn(kpage)))
@@ -240,11 +305,12 @@ static pte_t shared_pte(struct mapping *map, struct page *kpage, pte_t old)
 	return pte;
 }
 
-static void replace_locked(struct mapping *map, struct page *kpage, pte_t *ptep)
+static void replace_locked(struct vm_area_struct *vma, struct ksm_mapping *map,
+			   pte_t *ptep)
 {
-	struct vm_area_struct *vma = map->vma;
-	struct mm_struct *mm = vma->vm_mm;
 	struct folio *folio = page_folio(map->page);
+	struct mm_struct *mm = vma->vm_mm;
+	struct page *kpage = map->kpage;
 	pte_t old;
 
 	if (is_zero_pfn(page_to_pfn(kpage))) {
@@ -253,12 +319,13 @@ static void replace_locked(struct mapping *map, struct page *kpage, pte_t *ptep)
 	} else {
 		folio_get(page_folio(kpage));
 		folio_add_anon_rmap_pte(page_folio(kpage), kpage, vma,
-					map->addr, RMAP_NONE);
+					address(map), RMAP_NONE);
 	}
 
-	flush_cache_page(vma, map->addr, page_to_pfn(map->page));
-	old = ptep_clear_flush(vma, map->addr, ptep);
-	set_pte_at(mm, map->addr, ptep, shared_pte(map, kpage, old));
+	flush_cache_page(vma, address(map), page_to_pfn(map->page));
+	/* To be flushed with the others. */
+	old = ptep_get_and_clear(mm, address(map), ptep);
+	set_pte_at(mm, address(map), ptep, shared_pte(vma, kpage, old));
 
 	folio_remove_rmap_pte(folio, map->page, vma);
 	if (!folio_mapped(folio))
@@ -266,54 +333,62 @@ static void replace_locked(struct mapping *map, struct page *kpage, pte_t *ptep)
 	folio_put(folio);
 }
 
-/* Maps @kpage, whose content was compared, unless the PTE has changed since. */
-static int replace(struct mapping *map, struct page *kpage)
+/* Maps what was compared in the page's place, unless the PTE has changed since. */
+static int replace(struct ksm_mapping_set *set, struct ksm_mapping *map)
 {
 	spinlock_t *ptl;
 	pte_t *ptep;
 	bool same;
 
-	ptep = lock_pte(map, &ptl);
+	ptep = lock_pte(set, map, &ptl);
 	if (!ptep)
 		return -EAGAIN;
 	/* That it was read meanwhile does not matter. */
 	same = pte_same(pte_mkyoung(ptep_get(ptep)), pte_mkyoung(map->pte));
 	if (same)
-		replace_locked(map, kpage, ptep);
+		replace_locked(set->vma, map, ptep);
 	pte_unmap_unlock(ptep, ptl);
 	return same ? 0 : -EAGAIN;
 }
 
-/*
+/**
+ * ksm_sync_content - have the kernel see what processes have written
+ * @vma: the VMA
+ * @map: one of its mappings
+ *
  * Where caches go by address, what a process wrote may not be seen from here
  * yet, and what was read here before may be seen still. That made a hint wrong;
  * now it counts.
  */
-static void sync_content(struct mapping *map)
+void ksm_sync_content(struct vm_area_struct *vma, struct ksm_mapping *map)
 {
-	flush_anon_page(map->vma, map->page, map->addr);
+	flush_anon_page(vma, map->page, address(map));
 	flush_dcache_page(map->page);
 }
 
-static bool has_odd_pgoff(struct vm_area_struct *vma,
-			  struct ksm_rmap_item *item)
+/**
+ * ksm_has_odd_pgoff - does the index of a page not follow from its chunk?
+ * @vma: the VMA of the page
+ * @item: its item
+ */
+bool ksm_has_odd_pgoff(struct vm_area_struct *vma, struct ksm_rmap_item *item)
 {
 	return linear_page_index(vma, ksm_item_address(item)) !=
 	       ksm_item_chunk(item)->pgoff + ksm_item_place(item);
 }
 
-/* @kfolio is locked, and the PTE of @item maps it. */
-static void link_item(struct vm_area_struct *vma, struct ksm_rmap_item *item,
-		      struct folio *kfolio, struct anon_vma *anon_vma)
+/**
+ * ksm_link_item - make an item one of the sharers of a KSM page
+ * @vma: the VMA of the item
+ * @item: the item, whose PTE maps the page
+ * @kfolio: the KSM page, locked
+ * @anon_vma: covers the mapping, and those that stem from it
+ */
+void ksm_link_item(struct vm_area_struct *vma, struct ksm_rmap_item *item,
+		   struct folio *kfolio, struct anon_vma *anon_vma)
 {
 	get_anon_vma(anon_vma);
-	ksm_stable_link(kfolio, item, anon_vma, has_odd_pgoff(vma, item));
-}
-
-/* What takes a huge page apart has to be certain, as far as one can be. */
-static bool worth_splitting(struct page *page, struct page *kpage)
-{
-	return !PageTransCompound(page) || ksm_pages_equal(page, kpage);
+	ksm_stable_link(kfolio, item, anon_vma, ksm_has_odd_pgoff(vma, item));
 }
 
 /*
@@ -337,73 +412,151 @@ static bool spin_for_lock(struct folio *kfolio)
 	return false;
 }
 
-/*
- * Maps @kfolio, which equals the page, and makes the item one of its sharers.
- * Returns -EBUSY if somebody has it locked.
- */
-static int share_with(struct mapping *map, struct ksm_rmap_item *item,
-		      struct folio *kfolio)
+/* Maps a KSM page, which equals the page, and makes the item one of its sharers. */
+static int share(struct ksm_mapping_set *set, struct ksm_mapping *map)
 {
+	struct folio *kfolio = page_folio(map->kpage);
 	int err = -EAGAIN;
 
 	if (!spin_for_lock(kfolio))
 		return -EBUSY;
-	if (ksm_stable_has_room(kfolio) &&
-	    ksm_folio_node(kfolio)->scope == ksm_scope(map->page)) {
+	if (!ksm_stable_has_room(kfolio)) {
+		err = -ENOENT;
+	} else if (ksm_folio_node(kfolio)->scope == ksm_scope(map->page)) {
 		/*
 		 * Its last sharer may have declared it free (MADV_FREE), in
 		 * which case reclaim would drop it; the new one has not.
 		 */
 		folio_mark_dirty(kfolio);
-		err = replace(map, &kfolio->page);
+		err = replace(set, map);
 	}
 	if (!err)
-		link_item(map->vma, item, kfolio, map->vma->anon_vma);
+		ksm_link_item(set->vma, map->item, kfolio, set->vma->anon_vma);
 	folio_unlock(kfolio);
 	return err;
 }
 
 /*
- * Protects, compares and replaces. Secondary MMUs are shut out all the way
- * through, so that they need not be told twice. What a KSM page holds does not
- * change as long as there is a reference: it need not be locked to be compared.
+ * Compares and replaces. What a KSM page holds does not change as long as there
+ * is a reference: it need not be locked to be compared.
  */
-static int substitute(struct mapping *map, struct ksm_rmap_item *item,
-		      struct page *kpage)
+static int substitute_one(struct ksm_mapping_set *set, struct ksm_mapping *map)
 {
-	struct mmu_notifier_range range;
-	int err;
-
-	mmu_notifier_range_init(&range, MMU_NOTIFY_CLEAR, 0, map->vma->vm_mm,
-				map->addr, map->addr + PAGE_SIZE);
-	mmu_notifier_invalidate_range_start(&range);
-	err = protect(map);
-	if (!err) {
-		sync_content(map);
-		if (!ksm_pages_equal(map->page, kpage))
-			err = -ENOENT;
-	}
-	if (!err)
-		err = is_zero_pfn(page_to_pfn(kpage)) ? replace(map, kpage) :
-			share_with(map, item, page_folio(kpage));
-	mmu_notifier_invalidate_range_end(&range);
-	return err;
+	ksm_sync_content(set->vma, map);
+	if (!ksm_pages_equal(map->page, map->kpage))
+		return -ENOENT;
+	return is_zero_pfn(page_to_pfn(map->kpage)) ? replace(set, map) :
+						      share(set, map);
 }
 
-/* Maps @kpage, a KSM page or the zero page, in the place of an equal page. */
-static int merge(struct mapping *map, struct ksm_rmap_item *item,
-		 struct page *kpage)
+/*
+ * Secondary MMUs are shut out all the way through, so that they need not be told
+ * twice.
+ */
+static void substitute(struct ksm_mapping_set *set)
 {
-	int err;
+	struct ksm_mapping *map, *end = set->map + set->nr;
+	struct mm_struct *mm = set->vma->vm_mm;
+	unsigned long from = 0, to = 0;
 
-	if (!worth_splitting(map->page, kpage))
+	ksm_notify_start(set);
+	ksm_protect(set);
+	/* Who finds a PTE replaced need not find that TLBs know of it. */
+	inc_tlb_flush_pending(mm);
+	for (map = set->map; map < end; map++) {
+		if (map->err)
+			continue;
+		map->err = substitute_one(set, map);
+		if (map->err)
+			continue;
+		from = to ? from : address(map);
+		to = address(map) + PAGE_SIZE;
+	}
+	if (to)
+		flush_tlb_range(set->vma, from, to);
+	dec_tlb_flush_pending(mm);
+	ksm_notify_end(set);
+}
+
+/* What takes a huge page apart has to be certain, as far as one can be. */
+static bool worth_splitting(struct page *page, struct page *kpage)
+{
+	return !PageTransCompound(page) || ksm_pages_equal(page, kpage);
+}
+
+static int lock_one(struct ksm_mapping *map)
+{
+	if (PageKsm(map->page) || !worth_splitting(map->page, map->kpage))
 		return -ENOENT;
-	err = lock_private(map->page);
-	if (err)
-		return err;
-	err = substitute(map, item, kpage);
-	folio_unlock(page_folio(map->page));
-	return err;
+	return ksm_lock_private(map->page);
+}
+
+/**
+ * ksm_trace_merge - tell who traces what has become of a merge
+ * @vma: the VMA
+ * @map: the mapping, with its err
+ */
+void ksm_trace_merge(struct vm_area_struct *vma, struct ksm_mapping *map)
+{
+	unsigned long pfn = page_to_pfn(map->kpage);
+
+	if (is_zero_pfn(pfn))
+		trace_ksm_merge_one_page(pfn, map->item, vma->vm_mm, map->err);
+	else
+		trace_ksm_merge_with_ksm_page(map->kpage, pfn, map->item,
+					      vma->vm_mm, map->err);
+}
+
+/**
+ * ksm_merge_set - map other pages in the places of equal ones
+ * @set: the pages, of which none was split from a huge page if there are several
+ *
+ * What has become of each is told by its err: where that is 0, the item is
+ * %KSM_ITEM_STABLE, or its state is as it was if the zero page took the place.
+ *
+ * Context: mmap_lock held for reading; no folio lock held; sleeps.
+ */
+void ksm_merge_set(struct ksm_mapping_set *set)
+{
+	struct ksm_mapping *map, *end = set->map + set->nr;
+	bool locked[KSM_MERGE_BATCH], any = false;
+
+	for (map = set->map; map < end; map++) {
+		map->err = lock_one(map);
+		map->cleared = false;
+		locked[map - set->map] = !map->err;
+		any |= !map->err;
+	}
+	if (any)
+		substitute(set);
+	for (map = set->map; map < end; map++)
+		if (locked[map - set->map])
+			folio_unlock(page_folio(map->page));
+}
+
+/* As ksm_merge_with(), with a KSM page or the zero page. */
+static int merge_one(struct vm_area_struct *vma, struct ksm_rmap_item *item,
+		     struct page *page, struct page *kpage)
+{
+	struct ksm_mapping map = { .item = item, .page = page, .kpage = kpage };
+	struct ksm_mapping_set set = { .vma = vma, .map = &map, .nr = 1 };
+	unsigned int waits;
+
+	if (!page)
+		map.page = ksm_get_page(vma, address(&map));
+	if (!map.page)
+		return -ENOENT;
+	ksm_merge_set(&set);
+	for (waits = 0; map.err == -EBUSY && waits < LOCK_WAITS; waits++) {
+		folio_wait_locked(page_folio(kpage));
+		ksm_merge_set(&set);
+	}
+	if (map.err == -EBUSY)
+		map.err = -EAGAIN;
+	ksm_trace_merge(vma, &map);
+	if (!page)
+		put_page(map.page);
+	return map.err;
 }
 
 /**
@@ -414,30 +567,13 @@ static int merge(struct mapping *map, struct ksm_rmap_item *item,
  * @kfolio: the KSM page, a reference held
  *
  * Context: mmap_lock held for reading; no folio lock held; sleeps.
- * Return: 0 and the item is %KSM_ITEM_STABLE; -ENOENT: they are not equal;
- *	-EAGAIN: something was in the way, perhaps not for long.
+ * Return: 0 and the item is %KSM_ITEM_STABLE; -ENOENT: they are not equal, or
+ *	@kfolio is full; -EAGAIN: something was in the way, perhaps not for long.
  */
 int ksm_merge_with(struct vm_area_struct *vma, struct ksm_rmap_item *item,
 		   struct page *page, struct folio *kfolio)
 {
-	struct page *kpage = &kfolio->page;
-	struct mapping map;
-	unsigned int waits;
-	int err = -ENOENT;
-
-	if (mapping_begin(&map, vma, item, page)) {
-		err = merge(&map, item, kpage);
-		for (waits = 0; err == -EBUSY && waits < LOCK_WAITS; waits++) {
-			folio_wait_locked(kfolio);
-			err = merge(&map, item, kpage);
-		}
-		if (err == -EBUSY)
-			err = -EAGAIN;
-		trace_ksm_merge_with_ksm_page(kpage, page_to_pfn(kpage), item,
-					      vma->vm_mm, err);
-	}
-	mapping_end(&map);
-	return err;
+	return merge_one(vma, item, page, &kfolio->page);
 }
 
 /**
@@ -452,212 +588,9 @@ int ksm_merge_with(struct vm_area_struct *vma, struct ksm_rmap_item *item,
 int ksm_merge_zero(struct vm_area_struct *vma, struct ksm_rmap_item *item,
 		   struct page *page)
 {
-	struct page *zero = ZERO_PAGE(ksm_item_address(item));
-	struct mapping map;
-	int err = -ENOENT;
-
 	if (mm_forbids_zeropage(vma->vm_mm))
-		return err;
-	if (mapping_begin(&map, vma, item, page)) {
-		err = merge(&map, item, zero);
-		trace_ksm_merge_one_page(page_to_pfn(zero), item, vma->vm_mm,
-					 err);
-	}
-	mapping_end(&map);
-	return err;
-}
-
-/*
- * Looks for KSM pages of the same content. There are none when a candidate has
- * come this far, but for those that are full, and what other workers have made
- * meanwhile. One that has room is returned, with a reference; of one that is
- * full @peer gets one, for a dup to be made of it.
- */
-static struct folio *find_twin(struct ksm_stable_hits *hits, struct page *page,
-			       struct folio **peer)
-{
-	unsigned int i;
-
-	*peer = NULL;
-	for (i = 0; i < hits->nr; i++) {
-		struct folio *folio = hits->folio[i];
-
-		if (!ksm_pages_equal(page, &folio->page))
-			continue;
-		if (hits->room[i])
-			return folio;
-		*peer = folio;
-	}
-	return NULL;
-}
-
-static bool reserve(struct ksm_stable_node **spare)
-{
-	*spare = ksm_stable_alloc();
-	return *spare;
-}
-
-/*
- * The page is locked and protected, and its content is that of the key. Returns
- * NULL and it is a KSM page; or an equal one that there is, with a reference;
- * or an error.
- */
-static struct folio *make_ksm(struct mapping *map, struct ksm_rmap_item *item,
-			      struct ksm_stable_node *node)
-{
-	struct folio *folio = page_folio(map->page), *peer, *twin;
-	struct ksm_stable_node *spare = NULL;
-	struct ksm_stable_hits hits;
-	bool inserted = false;
-	/*
-	 * Not that of the VMA: if a fork has left the page mapped in several
-	 * mms, this one covers them all.
-	 */
-	struct anon_vma *anon_vma = folio_anon_vma(folio);
-
-	do {
-		ksm_stable_find(node->key, node->scope, true, &hits);
-		twin = find_twin(&hits, map->page, &peer);
-		if (twin)
-			folio_get(twin);
-		else if (peer && !spare && !reserve(&spare))
-			twin = ERR_PTR(-ENOMEM);
-		else if (peer && !folio_trylock(peer))
-			twin = ERR_PTR(-EAGAIN);
-		if (!twin) {
-			inserted = ksm_stable_insert(node, folio, peer, &spare,
-						     hits.inserts);
-			if (peer)
-				folio_unlock(peer);
-		}
-		ksm_stable_hits_put(&hits);
-	} while (!inserted && !twin);
-
-	if (inserted) {
-		/* A clean page would be dropped by reclaim, not swapped out. */
-		folio_mark_dirty(folio);
-		get_anon_vma(anon_vma);
-		ksm_stable_link(folio, item, anon_vma,
-				has_odd_pgoff(map->vma, item));
-	}
-	ksm_stable_free(spare);
-	return twin;
-}
-
-/* Protects the page, and makes sure that it has the item's key. */
-static int protect_content(struct mapping *map, struct ksm_rmap_item *item,
-			   unsigned int scope)
-{
-	struct mmu_notifier_range range;
-	int err;
-
-	mmu_notifier_range_init(&range, MMU_NOTIFY_CLEAR, 0, map->vma->vm_mm,
-				map->addr, map->addr + PAGE_SIZE);
-	mmu_notifier_invalidate_range_start(&range);
-	err = protect(map);
-	mmu_notifier_invalidate_range_end(&range);
-	if (err)
-		return err;
-	sync_content(map);
-	return ksm_key(ksm_fingerprint(map->page, NULL), scope) ==
-	       ksm_item_key(item) ? 0 : -ENOENT;
-}
-
-/* The page is locked. As make_ksm(). */
-static struct folio *promote_locked(struct mapping *map,
-				    struct ksm_rmap_item *item)
-{
-	struct ksm_stable_node *node = ksm_stable_alloc();
-	struct folio *twin;
-	int err;
-
-	if (!node)
-		return ERR_PTR(-ENOMEM);
-	node->key = ksm_item_key(item);
-	node->scope = ksm_scope(map->page);
-	err = protect_content(map, item, node->scope);
-	twin = err ? ERR_PTR(err) : make_ksm(map, item, node);
-	if (twin)
-		ksm_stable_free(node);
-	/* Merging with a twin tells of itself. */
-	if (IS_ERR_OR_NULL(twin))
-		trace_ksm_merge_with_ksm_page(NULL, page_to_pfn(map->page),
-					      item, map->vma->vm_mm,
-					      PTR_ERR_OR_ZERO(twin));
-	return twin;
-}
-
-/**
- * ksm_promote - make a page a KSM page
- * @vma: the VMA of the page
- * @item: the page's item, with its key, in the caller's hands and in no tree
- * @kfolio: on success the page, with a reference; or another one, if somebody
- *	has been faster: then @item's page was merged with that
- *
- * Context: mmap_lock held for reading; no folio lock held; sleeps, allocates.
- * Return: 0 and the item is %KSM_ITEM_STABLE; -ENOENT: the page has another
- *	key now; -EAGAIN: something was in the way; -ENOMEM.
- */
-int ksm_promote(struct vm_area_struct *vma, struct ksm_rmap_item *item,
-		struct folio **kfolio)
-{
-	struct mapping map;
-	struct folio *twin;
-	int err = -ENOENT;
-
-	if (!mapping_begin(&map, vma, item, NULL))
-		goto end;
-	err = lock_private(map.page);
-	if (err)
-		goto end;
-	twin = promote_locked(&map, item);
-	folio_unlock(page_folio(map.page));
-	err = PTR_ERR_OR_ZERO(twin);
-	if (err)
-		goto end;
-
-	if (!twin) {
-		*kfolio = page_folio(map.page);
-		return 0;
-	}
-	err = ksm_merge_with(vma, item, map.page, twin);
-	if (err)
-		folio_put(twin);
-	else
-		*kfolio = twin;
-end:
-	mapping_end(&map);
-	return err;
-}
-
-/**
- * ksm_adopt - note that a KSM page is mapped here, too
- * @vma: the VMA
- * @item: the item of the address, in the caller's hands and in no tree
- * @kfolio: the KSM page, a reference held
- *
- * A fork or a swap-in mapped it. It counts as a sharer even where that makes
- * more of them than max_page_sharing: mapped it is anyway.
- *
- * Context: mmap_lock held for reading; no folio lock held; sleeps.
- * Return: 0 and the item is %KSM_ITEM_STABLE, or -ENOENT.
- */
-int ksm_adopt(struct vm_area_struct *vma, struct ksm_rmap_item *item,
-	      struct folio *kfolio)
-{
-	struct page *page;
-	int err = -ENOENT;
-
-	folio_lock(kfolio);
-	page = ksm_get_page(vma, ksm_item_address(item));
-	if (page == &kfolio->page && ksm_folio_node(kfolio)) {
-		link_item(vma, item, kfolio, vma->anon_vma);
-		err = 0;
-	}
-	if (page)
-		put_page(page);
-	folio_unlock(kfolio);
-	return err;
+		return -ENOENT;
+	return merge_one(vma, item, page, ZERO_PAGE(ksm_item_address(item)));
 }
 
 #ifdef CONFIG_KSM_KUNIT_TEST

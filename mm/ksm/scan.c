@@ -65,6 +65,8 @@ static void collect(struct ksm_scan *scan, struct ksm_rmap_item *item,
 	cand->shared = ksm_item_state(item) == KSM_ITEM_STABLE;
 	cand->held = true;
 	cand->read = false;
+	cand->changed = false;
+	cand->queued = false;
 	get_page(page);
 }
 

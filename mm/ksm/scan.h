@@ -8,7 +8,7 @@
 
 #include <linux/pagevec.h>
 
-#include "ksm.h"
+#include "merge.h"
 
 /* Pages of one visit to a page table. */
 #define KSM_SCAN_BATCH	128U
@@ -28,6 +28,8 @@ enum ksm_want { KSM_WANT_READ, KSM_WANT_MATCH, KSM_WANT_ADOPT };
  * @page: the page
  * @held: there is a reference to it
  * @read: its fingerprint was taken
+ * @changed: and it was another one than at the last visit
+ * @queued: is on, or was taken from, the list of those that are merged together
  * @fingerprint: what it holds, if it was @read
  * @scope: who may share it
  * @want: what is to be done
@@ -41,6 +43,8 @@ struct ksm_candidate {
 	enum ksm_want want;
 	bool held;
 	bool read;
+	bool changed;
+	bool queued;
 	bool shared;
 };
 
@@ -61,9 +65,12 @@ struct ksm_candidate {
  *	has yet to be charged for
  * @tracked: items that are in use since, and have yet to be counted
  * @nr: length of @cand
+ * @nr_queue: length of @queue and @queued
  * @nr_gone: length of @gone
  * @merged: pages that were replaced, to be freed
  * @cand: pages of the piece that ask for something
+ * @queue: pages for which there is a shared one, to be merged at a time
+ * @queued: their candidates
  * @gone: items of the piece whose page is no longer mapped
  * @swapped: of @gone, those with a swap entry, which may come back
  * @chunk: chunks of the piece
@@ -85,9 +92,12 @@ struct ksm_scan {
 	unsigned long unpaid;
 	unsigned long tracked;
 	unsigned int nr;
+	unsigned int nr_queue;
 	unsigned int nr_gone;
 	struct folio_batch merged;
 	struct ksm_candidate cand[KSM_SCAN_BATCH];
+	struct ksm_mapping queue[KSM_MERGE_BATCH];
+	struct ksm_candidate *queued[KSM_MERGE_BATCH];
 	struct ksm_rmap_item *gone[KSM_SCAN_BATCH];
 	bool swapped[KSM_SCAN_BATCH];
 	struct ksm_chunk *chunk[KSM_SCAN_CHUNKS];

@@ -214,8 +214,72 @@ static void promote_too_late(struct kunit *test)
 	expect_unchanged(test);
 }
 
+static struct page *page_at(struct kunit *test, unsigned int i)
+{
+	struct match_test *mt = test->priv;
+	struct vm_area_struct *vma;
+	struct page *page = NULL;
+
+	mmap_read_lock(mt->mm);
+	vma = ksm_find_vma(mt->mm, place_of(i));
+	if (vma)
+		page = ksm_get_page(vma, place_of(i));
+	mmap_read_unlock(mt->mm);
+	KUNIT_ASSERT_NOT_NULL(test, page);
+	return page;
+}
+
+#define ALIKE	(3 * KSM_MERGE_BATCH)
+
+/* Of pages that are merged together, those that cannot be are left alone. */
+static void match_together(struct kunit *test)
+{
+	/* In turn: changed, locked by somebody, and in somebody's hands. */
+	static const unsigned int odd[] = {
+		2, 3, 4, KSM_MERGE_BATCH, KSM_MERGE_BATCH + 1, ALIKE - 1,
+	};
+	struct page *page[ARRAY_SIZE(odd)];
+	unsigned int i;
+
+	for (i = 0; i < TEST_PAGES; i++)
+		write_page(test, i, i < 6 ? i / 2 + 1 : i % 3 + 1);
+	for (i = 0; i < 4; i++)
+		scan_once(test);
+	KUNIT_ASSERT_EQ(test, atomic_long_read(&ksm_counters.pages_shared), 3);
+	for (i = 0; i < ALIKE; i++)
+		write_page(test, i, 1 + i % 3);
+	for (i = 0; i < ARRAY_SIZE(odd); i++) {
+		if (i % 3 == 0)
+			write_page(test, odd[i], 1000 + i);
+		page[i] = page_at(test, odd[i]);
+		if (i % 3 == 1)
+			lock_page(page[i]);
+	}
+
+	scan_once(test);
+	for (i = 0; i < ARRAY_SIZE(odd); i++) {
+		KUNIT_EXPECT_FALSE(test, PageKsm(page[i]));
+		if (i % 3 == 1)
+			unlock_page(page[i]);
+		put_page(page[i]);
+	}
+	/* The two that were changed last have no duplicate. */
+	KUNIT_EXPECT_EQ(test, atomic_long_read(&ksm_counters.pages_shared) +
+			atomic_long_read(&ksm_counters.pages_sharing),
+			TEST_PAGES - ARRAY_SIZE(odd));
+	expect_unchanged(test);
+
+	for (i = 0; i < 3; i++)
+		scan_once(test);
+	KUNIT_EXPECT_EQ(test, atomic_long_read(&ksm_counters.pages_shared) +
+			atomic_long_read(&ksm_counters.pages_sharing),
+			TEST_PAGES - 2);
+	expect_unchanged(test);
+}
+
 static struct kunit_case match_cases[] = {
 	KUNIT_CASE(promote_too_late),
+	KUNIT_CASE(match_together),
 	KUNIT_CASE(match_few_contents),
 	KUNIT_CASE(match_many_contents),
 	{}

@@ -11,7 +11,7 @@ static void lock_what_is_not_private(struct kunit *test)
 	struct page *page = alloc_page(GFP_KERNEL);
 
 	KUNIT_ASSERT_NOT_NULL(test, page);
-	KUNIT_EXPECT_EQ(test, lock_private(page), -ENOENT);
+	KUNIT_EXPECT_EQ(test, ksm_lock_private(page), -ENOENT);
 	KUNIT_EXPECT_FALSE(test, PageLocked(page));
 	__free_page(page);
 }
@@ -22,7 +22,7 @@ static void lock_what_is_locked(struct kunit *test)
 
 	KUNIT_ASSERT_NOT_NULL(test, page);
 	lock_page(page);
-	KUNIT_EXPECT_EQ(test, lock_private(page), -EAGAIN);
+	KUNIT_EXPECT_EQ(test, ksm_lock_private(page), -EAGAIN);
 	KUNIT_EXPECT_TRUE(test, PageLocked(page));
 	unlock_page(page);
 	__free_page(page);

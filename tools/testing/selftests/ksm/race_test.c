@@ -10,6 +10,7 @@
 #include "ksm_fixture.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <sys/syscall.h>
 #include <time.h>
 
@@ -333,6 +334,69 @@ RACE_TEST(fork_against_merge)
 	for (i = 0; i < 3; i++)
 		sides[i].mem = offer(N, 3000, 1);
 	race(_metadata, sides, 3);
+}
+
+/* -------------------------------------------------- reading against replacing */
+
+#define WATCHED 16
+
+static void stay_on(int cpu)
+{
+	cpu_set_t cpus;
+
+	CPU_ZERO(&cpus);
+	CPU_SET(cpu, &cpus);
+	if (sched_setaffinity(0, sizeof(cpus), &cpus))
+		abort();
+}
+
+/*
+ * Reads all the time, and does nothing else that would have its CPU forget what
+ * it knows of page tables.
+ */
+static void watch(struct side *side)
+{
+	uint64_t expected = *(uint64_t *)PAGE(side->mem, WATCHED);
+	size_t i;
+
+	if (!side->turns)
+		stay_on(1);
+	for (i = 0; i < 1000 * WATCHED; i++)
+		side->bad += __atomic_load_n((uint64_t *)PAGE(side->mem, i % WATCHED),
+					     __ATOMIC_RELAXED) != expected;
+}
+
+/* Has the pages merged again, and fills what is freed then with something else. */
+static void renew(struct side *side)
+{
+	char *other;
+	int tries;
+
+	if (!side->turns)
+		stay_on(0);
+	mem_fill(side->mem, WATCHED, 6000, 0);
+	for (tries = 0; tries < 50 && mem_count_ksm(0, side->mem, WATCHED) < WATCHED; tries++)
+		sleep_ms(1);
+	sleep_ms(1);
+	other = mem_map(4 * WATCHED);
+	mem_fill(other, 4 * WATCHED, 6500, 1);
+	munmap(other, 4 * WATCHED * PAGE_BYTES);
+}
+
+/* A page that was replaced is not another's before all CPUs know. */
+RACE_TEST(reading_against_replacing)
+{
+	struct side sides[] = { SIDE(watch), SIDE(renew) };
+	char *mem;
+
+	if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
+		SKIP(return, "needs two CPUs");
+	/* The last page stays as it is, for comparison. */
+	mem = offer(WATCHED + 1, 6000, 0);
+	sides[0].mem = mem;
+	sides[1].mem = mem;
+	race(_metadata, sides, 2);
+	EXPECT_EQ(0, mem_bad(mem, WATCHED + 1, 6000, 0));
 }
 
 /* ------------------------------------------------ migration against look-up */
