@@ -238,8 +238,8 @@ void ksm_stable_remove_frames(unsigned long first, unsigned long end)
 }
 
 /*
- * A shard for 16 pages: its trees then have two levels, up to 4 GiB, and the
- * shards take four bytes a page. rmap_items have 16 bits for the number.
+ * A shard for 16 pages: up to 4 GiB, its trees then have one level or two, and
+ * the shards take eight bytes a page. rmap_items have 16 bits for the number.
  */
 static unsigned int __init shard_bits(void)
 {

@@ -346,8 +346,8 @@ static inline void ksm_page_changed(struct ksm_chunk *chunk, unsigned int place)
 
 /* ----------------------------------------------------------------- trees */
 
-/* As many as make a shard a cache line of 64 bytes. */
-#define KSM_SHARD_TREES		6U
+/* As many as make a shard two cache lines of 64 bytes. */
+#define KSM_SHARD_TREES		14U
 
 /**
  * struct ksm_shard - one of the forest's parts
@@ -366,7 +366,7 @@ struct ksm_shard {
 	unsigned int inserts;
 	struct rb_root stable;
 	struct rb_root unstable[KSM_SHARD_TREES];
-} __aligned(8 * sizeof(void *));
+} __aligned(16 * sizeof(void *));
 
 extern struct ksm_shard *ksm_shards;
 extern unsigned int ksm_shard_bits;
