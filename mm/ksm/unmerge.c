@@ -11,12 +11,14 @@
 #include <linux/highmem.h>
 #include <linux/hugetlb.h>	/* flush_tlb_range() */
 #include <linux/memcontrol.h>
+#include <linux/mempolicy.h>
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
 #include <linux/oom.h>
 #include <linux/pagewalk.h>
 #include <linux/rmap.h>
 #include <linux/sched/signal.h>
+#include <linux/slab.h>
 #include <linux/swap.h>
 #include <linux/swapops.h>
 #include <linux/vmstat.h>
@@ -25,8 +27,11 @@
 #include "../internal.h"
 #include "ksm.h"
 
-/* Pages that are unshared at a time: one flush, one notification. */
-#define UNSHARE_BATCH	32
+/*
+ * Pages that are unshared at a time: one flush, one notification. x86 flushes
+ * more than 33 pages all at once, which is cheaper.
+ */
+#define UNSHARE_BATCH	64
 
 /**
  * struct shared - a page that is to be unshared
@@ -49,6 +54,8 @@ struct shared {
  * @vma: the VMA
  * @batch: shared pages of one page table
  * @nr: how many
+ * @fresh: pages to copy to
+ * @taken: how many of @fresh were taken; those behind them are there or NULL
  * @next: where to go on looking
  * @waits: there, a KSM page is just being migrated
  */
@@ -56,6 +63,8 @@ struct unshare {
 	struct vm_area_struct *vma;
 	struct shared batch[UNSHARE_BATCH];
 	unsigned int nr;
+	struct page *fresh[UNSHARE_BATCH];
+	unsigned int taken;
 	unsigned long next;
 	bool waits;
 };
@@ -130,15 +139,51 @@ static const struct mm_walk_ops write_ops = {
 
 /* ---------------------------------------------------------------- copying */
 
-static int make_copy(struct vm_area_struct *vma, struct shared *shared)
+/*
+ * Many pages are cheaper to get at once. That goes by the policy of the task
+ * alone: where the VMA has one, they are got one by one.
+ */
+static void get_fresh(struct unshare *found)
 {
-	struct folio *copy;
+	unsigned int nr = 0, i;
 
-	if (shared->page)
-		copy = vma_alloc_folio(GFP_HIGHUSER_MOVABLE, 0, vma,
-				       shared->addr, false);
+	memset(found->fresh, 0, sizeof(found->fresh));
+	found->taken = 0;
+	if (vma_policy(found->vma) || found->vma->vm_ops)
+		return;
+	for (i = 0; i < found->nr; i++)
+		nr += !!found->batch[i].page;
+	/* If it gets fewer, no harm is done. */
+	if (IS_ENABLED(CONFIG_NUMA))
+		alloc_pages_bulk_array_mempolicy(GFP_HIGHUSER_MOVABLE, nr,
+						 found->fresh);
 	else
-		copy = vma_alloc_zeroed_movable_folio(vma, shared->addr);
+		alloc_pages_bulk_array_node(GFP_HIGHUSER_MOVABLE,
+					    numa_node_id(), nr, found->fresh);
+}
+
+static void put_fresh(struct unshare *found)
+{
+	for (; found->taken < UNSHARE_BATCH; found->taken++)
+		if (found->fresh[found->taken])
+			__free_page(found->fresh[found->taken]);
+}
+
+static struct folio *get_copy(struct unshare *found, struct shared *shared)
+{
+	if (!shared->page)
+		return vma_alloc_zeroed_movable_folio(found->vma, shared->addr);
+	if (found->fresh[found->taken])
+		return page_folio(found->fresh[found->taken++]);
+	return vma_alloc_folio(GFP_HIGHUSER_MOVABLE, 0, found->vma,
+			       shared->addr, false);
+}
+
+static int make_copy(struct unshare *found, struct shared *shared)
+{
+	struct folio *copy = get_copy(found, shared);
+	struct vm_area_struct *vma = found->vma;
+
 	if (!copy)
 		return -ENOMEM;
 	shared->copy = copy;
@@ -162,10 +207,12 @@ static int make_copies(struct unshare *found)
 	unsigned int i;
 	int err = 0;
 
+	get_fresh(found);
 	for (i = 0; i < found->nr && !err; i++) {
-		err = make_copy(found->vma, &found->batch[i]);
+		err = make_copy(found, &found->batch[i]);
 		cond_resched();
 	}
+	put_fresh(found);
 	return err;
 }
 
@@ -330,20 +377,28 @@ int ksm_unmerge_range(struct vm_area_struct *vma, unsigned long start,
 		      unsigned long end, bool lock_vma)
 {
 	const struct mm_walk_ops *ops = lock_vma ? &write_ops : &read_ops;
-	struct unshare found = { .vma = vma, .next = start };
+	struct unshare *found;
 	int err = 0;
 
 	if (!vma->anon_vma)
 		return 0;
+	found = kmalloc(sizeof(*found), GFP_KERNEL);
+	if (!found)
+		return -ENOMEM;
+	found->vma = vma;
+	found->nr = 0;
+	found->next = start;
 	if (lock_vma)
 		vma_start_write(vma);
-	while (found.next < end && !err) {
+	while (found->next < end && !err) {
 		if (ksm_mm_exiting(vma->vm_mm))
 			break;
 		if (signal_pending(current))
-			return -ERESTARTSYS;
-		err = unshare_some(&found, end, ops);
+			err = -ERESTARTSYS;
+		else
+			err = unshare_some(found, end, ops);
 	}
+	kfree(found);
 	return err;
 }
 
