@@ -413,7 +413,7 @@ static bool spin_for_lock(struct folio *kfolio)
 }
 
 /* Maps a KSM page, which equals the page, and makes the item one of its sharers. */
-static int share(struct ksm_mapping_set *set, struct ksm_mapping *map)
+static int share_with(struct ksm_mapping_set *set, struct ksm_mapping *map)
 {
 	struct folio *kfolio = page_folio(map->kpage);
 	int err = -EAGAIN;
@@ -445,8 +445,9 @@ static int substitute_one(struct ksm_mapping_set *set, struct ksm_mapping *map)
 	ksm_sync_content(set->vma, map);
 	if (!ksm_pages_equal(map->page, map->kpage))
 		return -ENOENT;
-	return is_zero_pfn(page_to_pfn(map->kpage)) ? replace(set, map) :
-						      share(set, map);
+	if (is_zero_pfn(page_to_pfn(map->kpage)))
+		return replace(set, map);
+	return share_with(set, map);
 }
 
 /*
