@@ -253,12 +253,12 @@ static int match_zero(struct ksm_scan *scan, struct ksm_candidate *cand)
 
 	if (!leave_tree(item))
 		return -EAGAIN;
+	if (!mm_forbids_zeropage(ksm_scan_mm(scan)) &&
+	    queue(scan, cand, ZERO_PAGE(ksm_item_address(item))))
+		return QUEUED;
 	vma = ksm_find_vma(ksm_scan_mm(scan), ksm_item_address(item));
 	if (!vma)
 		return -EAGAIN;
-	if (!mm_forbids_zeropage(vma->vm_mm) &&
-	    queue(scan, cand, ZERO_PAGE(ksm_item_address(item))))
-		return QUEUED;
 	err = ksm_merge_zero(vma, item, cand->held ? cand->page : NULL);
 	if (!err)
 		release_zero(scan, item);

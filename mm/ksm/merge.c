@@ -462,7 +462,7 @@ static void substitute(struct ksm_mapping_set *set)
 
 	ksm_notify_start(set);
 	ksm_protect(set);
-	/* Who finds a PTE replaced need not find that TLBs know of it. */
+	/* Others, who see the new PTEs, are told that TLBs may have the old. */
 	inc_tlb_flush_pending(mm);
 	for (map = set->map; map < end; map++) {
 		if (map->err)
