@@ -420,7 +420,8 @@ static int share_with(struct ksm_mapping_set *set, struct ksm_mapping *map)
 
 	if (!spin_for_lock(kfolio))
 		return -EBUSY;
-	if (!ksm_stable_has_room(kfolio)) {
+	/* Its memory may have failed since it was found: not to be used again. */
+	if (!ksm_stable_has_room(kfolio) || folio_test_hwpoison(kfolio)) {
 		err = -ENOENT;
 	} else if (ksm_folio_node(kfolio)->scope == ksm_scope(map->page)) {
 		/*

@@ -330,10 +330,12 @@ static int wait_for_migration(struct unshare *found)
 					   FAULT_FLAG_REMOTE, NULL);
 
 	/*
-	 * A page of a private file mapping that was truncated: the KSM page
-	 * went with it.
+	 * It has not, but there is no KSM page any more either: a page of a
+	 * private file mapping went when that was truncated, or it was in
+	 * memory that has failed.
 	 */
-	if (fault & VM_FAULT_SIGBUS)
+	if (fault & (VM_FAULT_SIGBUS | VM_FAULT_HWPOISON |
+		     VM_FAULT_HWPOISON_LARGE))
 		found->next += PAGE_SIZE;
 	else if (fault & VM_FAULT_ERROR)
 		return vm_fault_to_errno(fault, FOLL_HWPOISON);
