@@ -25,6 +25,7 @@
  * @scan: its state
  * @window: the window that it has, kept while it sleeps
  * @budget: pages left until it sleeps
+ * @scans: full scans that were complete when it woke
  *
  * All but @thread is the thread's own.
  */
@@ -34,6 +35,7 @@ struct worker {
 	struct ksm_scan *scan;
 	struct ksm_window window;
 	unsigned long budget;
+	unsigned long scans;
 };
 
 /* Those below settings.scan_threads. Under ksm_control. */
@@ -86,11 +88,14 @@ static void sweep(void)
 
 /*
  * Workers do not sleep in step. If each began a full scan when it wakes, little
- * memory would be scanned by all of them where one is asked for.
+ * memory would be scanned by all of them where one is asked for; and so it would
+ * if one began when another has just completed the last.
  */
 static bool may_begin(struct worker *worker)
 {
-	return !worker->number || !READ_ONCE(ksm_settings.sleep_millisecs);
+	if (!READ_ONCE(ksm_settings.sleep_millisecs))
+		return true;
+	return !worker->number && worker->scans == ksm_full_scans();
 }
 
 static enum outcome scan_windows(struct worker *worker)
@@ -221,6 +226,7 @@ static void work(struct worker *worker)
 {
 	if (!worker->budget)
 		worker->budget = budget_of(worker);
+	worker->scans = ksm_full_scans();
 	/* Too little for all: the others are not to wait for this window. */
 	if (!worker->budget && worker->window.slot)
 		ksm_window_abandon(&worker->window);
