@@ -38,10 +38,12 @@ static bool scan_under_way;
 static unsigned long full_scans;
 
 /*
- * ksmd is told of an exit a little later, when there may have been more: the
- * processes that exit are not to share their CPU with it.
+ * ksmd is told of an exit a little later, when no more have followed: processes
+ * that exit are not to share their CPU with it. But where there is no end of
+ * them, it is not to wait for long.
  */
 #define REAP_DELAY	(HZ / 20)
+#define REAP_DELAY_MAX	HZ
 
 static void reap_now(struct timer_list *unused)
 {
@@ -50,6 +52,16 @@ static void reap_now(struct timer_list *unused)
 }
 
 static DEFINE_TIMER(reap_timer, reap_now);
+
+static void reap_soon(void)
+{
+	static unsigned long first;	/* exit since the last reaping, about */
+
+	if (!timer_pending(&reap_timer))
+		WRITE_ONCE(first, jiffies);
+	if (time_before(jiffies, READ_ONCE(first) + REAP_DELAY_MAX))
+		mod_timer(&reap_timer, jiffies + REAP_DELAY);
+}
 
 static struct ksm_mm_slot *slot_of(struct list_head *link)
 {
@@ -163,8 +175,7 @@ void __ksm_exit(struct mm_struct *mm)
 			mmap_write_lock(mm);
 			mmap_write_unlock(mm);
 		}
-		if (!timer_pending(&reap_timer))
-			mod_timer(&reap_timer, jiffies + REAP_DELAY);
+		reap_soon();
 	}
 	clear_bit(MMF_VM_MERGE_ANY, &mm->flags);
 	clear_bit(MMF_VM_MERGEABLE, &mm->flags);
