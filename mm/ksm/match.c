@@ -338,6 +338,13 @@ static bool take_up(struct ksm_scan *scan, struct ksm_candidate *cand)
 	return true;
 }
 
+/* The page was read already, and has another key than at the last visit. */
+static bool has_new_key(struct ksm_candidate *cand)
+{
+	return cand->read && ksm_key(cand->fingerprint, cand->scope) !=
+			     ksm_item_key(cand->item);
+}
+
 /*
  * The key that the page had at the last visit is tried first: where there is a
  * KSM page of that key, comparing with it takes the place of reading.
@@ -348,7 +355,7 @@ static void settle_private(struct ksm_scan *scan, struct ksm_candidate *cand)
 
 	if (!take_up(scan, cand))
 		return;
-	if (ksm_item_key(item)) {
+	if (ksm_item_key(item) && !has_new_key(cand)) {
 		if (match_shared(scan, cand) != -ENOENT || cand->changed)
 			return;
 		ksm_unstable_soon(ksm_item_key(item));
@@ -427,7 +434,8 @@ static void let_go(struct ksm_scan *scan, struct ksm_candidate *cand)
 
 /*
  * Fetches what a candidate's turn begins with. A page without a key, whose shard
- * nobody can tell yet, is read for that, while its predecessor's is on its way.
+ * nobody can tell yet, is read for that, while its predecessor's is on its way;
+ * so is one that was accessed, and most likely has another key by now.
  */
 static void look_ahead(struct ksm_scan *scan, unsigned int nr)
 {
@@ -437,11 +445,12 @@ static void look_ahead(struct ksm_scan *scan, unsigned int nr)
 	if (nr >= scan->nr)
 		return;
 	key = ksm_item_key(cand->item);
-	if (!key && cand->held && cand->want == KSM_WANT_READ) {
-		read_page(scan, cand);
-		key = ksm_key(cand->fingerprint, cand->scope);
-	}
-	ksm_shard_soon(key);
+	if (key)
+		ksm_shard_soon(key);
+	if (!cand->held || cand->want != KSM_WANT_READ || (key && !scan->smart))
+		return;
+	read_page(scan, cand);
+	ksm_shard_soon(ksm_key(cand->fingerprint, cand->scope));
 }
 
 /* Tries all pages of the queue at once, or none where they are not together. */
