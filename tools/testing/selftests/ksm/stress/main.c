@@ -145,7 +145,9 @@ static void ended(pid_t *pid, uint64_t *number, pid_t who, int status, bool rest
 		return;
 	pid[i] = 0;
 	if (status && !shared->failed) {
-		printf("# life %d: status 0x%x\n", i, status);
+		snprintf(shared->reason, sizeof(shared->reason), "life %d: status 0x%x", i,
+			 status);
+		printf("# %s\n", shared->reason);
 		ops_print_recent(&shared->life[i]);
 		shared->failed = true;
 	}
@@ -199,7 +201,9 @@ static void report_hung(void)
 
 		if (!life->used || !life->pid || kill(life->pid, 0))
 			continue;
-		printf("# life %d, pid %d, does not end\n", i, life->pid);
+		snprintf(shared->reason, sizeof(shared->reason), "life %d, pid %d, does not end",
+			 i, life->pid);
+		printf("# %s\n", shared->reason);
 		ops_print_recent(life);
 		print_stack(life->pid);
 	}
@@ -323,6 +327,8 @@ static void test_stress(const struct config *config)
 	       shared->lost);
 	ops_report();
 	missing = ops_missing();
+	if (!fine)
+		printf("# first to fail: %s\n", shared->reason);
 	fflush(stdout);
 	ksft_test_result(fine && sharing_most > 0 && shared->reads, "every_page_is_right\n");
 	ksft_test_result(!missing, "every_operation_was_done\n");

@@ -174,15 +174,22 @@ int op_exec(struct op_args *args)
 	return child ? 0 : -EAGAIN;
 }
 
-/* A broken frame cannot be written to; its owner will notice. */
-static void poke_page(pid_t pid, char *at, const uint64_t *words)
+/*
+ * Returns whether it was written to. A broken frame cannot be; its owner will
+ * notice, or finds what was there if there is another copy of it, in swap.
+ */
+static bool poke_page(pid_t pid, char *at, const uint64_t *words)
 {
 	size_t i;
 
-	for (i = 0; i < PAGE_BYTES / sizeof(*words); i++)
-		if (ptrace(PTRACE_POKEDATA, pid, (uint64_t *)at + i, words[i]) &&
-		    !shared->poisoned)
+	for (i = 0; i < PAGE_BYTES / sizeof(*words); i++) {
+		if (!ptrace(PTRACE_POKEDATA, pid, (uint64_t *)at + i, words[i]))
+			continue;
+		if (!shared->poisoned)
 			stress_fail("ptrace pokes at %p: %m", at);
+		return false;
+	}
+	return true;
 }
 
 /* A child that stands still has pages written from outside. */
@@ -209,9 +216,10 @@ int op_ptrace(struct op_args *args)
 		struct identity id = page_draw_identity(i, &random);
 
 		page_build(words, &id);
-		poke_page(child->pid, child->life->page[i].at, words);
-		child->life->page[i].id = id;
-		child->life->page[i].lazy = 0;
+		if (poke_page(child->pid, child->life->page[i].at, words)) {
+			child->life->page[i].id = id;
+			child->life->page[i].lazy = 0;
+		}
 		sleep_ms(draw(&random, 5));
 	}
 	if (ptrace(PTRACE_DETACH, child->pid, 0, 0))

@@ -222,8 +222,8 @@ static void page_fail(size_t i, const char *what)
 	if (!first_to_fail())
 		_exit(1);
 	shared->bad_page = i;
-	printf("# %.3f s: %s: page %zu at %p\n", seconds_now() - shared->start, what, i,
-	       page->at);
+	snprintf(shared->reason, sizeof(shared->reason), "%s: page %zu at %p", what, i, page->at);
+	printf("# %.3f s: %s\n", seconds_now() - shared->start, shared->reason);
 	printf("#   it ought to bear: owner %llu address 0x%llx version %llu%s\n",
 	       (unsigned long long)page->id.owner, (unsigned long long)page->id.addr,
 	       (unsigned long long)page->id.version, page->lazy ? ", or be zero" : "");
@@ -242,11 +242,10 @@ void stress_fail(const char *format, ...)
 
 	if (!first_to_fail())
 		_exit(1);
-	printf("# %.3f s: ", seconds_now() - shared->start);
 	va_start(args, format);
-	vprintf(format, args);
+	vsnprintf(shared->reason, sizeof(shared->reason), format, args);
 	va_end(args);
-	printf("\n");
+	printf("# %.3f s: %s\n", seconds_now() - shared->start, shared->reason);
 	print_life();
 	fflush(stdout);
 	_exit(1);

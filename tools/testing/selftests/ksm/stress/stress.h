@@ -113,6 +113,8 @@ struct stress_shared {
 	long poisoned;
 	long poison_max;
 	long lost;
+	/* What the first to fail said; the rest of its report may be far above. */
+	char reason[160];
 	/* The page that the self-test damaged, and the one that was reported. */
 	long flipped_page;
 	long bad_page;
