@@ -289,12 +289,25 @@ SWAP_TEST(copies_at_swap_in_are_counted)
 }
 
 /*
- * A copy that unmerging made was never written to by its process. What a child
- * that shares it gives to MADV_FREE is the parent's still.
+ * Pages that are clean, and in no swap cache: what a child that shares them gives
+ * to MADV_FREE is the parent's still.
  */
+#define EXPECT_NO_CHILDS(p, seed, step) do { \
+	struct peer *p_ = (p), child_; \
+	ASSERT_EQ(0, peer_fork(p_, &child_)); \
+	ASSERT_EQ(0, peer_madvise(&child_, 0, N, MADV_FREE)); \
+	EXPECT_EQ(0, peer_end(&child_)); \
+	/* What is marked takes effect when the batches of the CPUs are drained. */ \
+	ASSERT_EQ(0, file_write("/proc/sys/vm/drop_caches", "1")); \
+	ASSERT_EQ(0, peer_madvise(p_, 0, N, MADV_PAGEOUT)); \
+	EXPECT_EQ(0, peer_bad(p_, 0, N, seed, step)); \
+	EXPECT_EQ(0, peer_end(p_)); \
+} while (0)
+
+/* A copy that unmerging made was never written to by its process. */
 SWAP_TEST(unmerged_copies_are_no_childs_to_free)
 {
-	struct peer p, child;
+	struct peer p;
 
 	ASSERT_EQ(0, peer_start(&p, N));
 	ASSERT_EQ(0, peer_fill(&p, 0, N, 4000, 0));
@@ -302,14 +315,23 @@ SWAP_TEST(unmerged_copies_are_no_childs_to_free)
 	ASSERT_EQ(0, ksm_settle());
 	ASSERT_COUNTERS(1, N - 1, 0);
 	ASSERT_EQ(0, peer_madvise(&p, 0, N, MADV_UNMERGEABLE));
-	ASSERT_EQ(0, peer_fork(&p, &child));
-	ASSERT_EQ(0, peer_madvise(&child, 0, N, MADV_FREE));
-	EXPECT_EQ(0, peer_end(&child));
-	/* What is marked takes effect when the batches of the CPUs are drained. */
+	EXPECT_NO_CHILDS(&p, 4000, 0);
+}
+
+/* Nor was a page since it came back from swap. */
+SWAP_TEST(pages_from_swap_are_no_childs_to_free)
+{
+	struct peer p;
+
+	ASSERT_EQ(0, peer_start(&p, N));
+	ASSERT_EQ(0, peer_fill(&p, 0, N, 5000, 1));
+	/* On the LRU lists, from the batches of the CPUs */
 	ASSERT_EQ(0, file_write("/proc/sys/vm/drop_caches", "1"));
 	ASSERT_EQ(0, peer_madvise(&p, 0, N, MADV_PAGEOUT));
-	EXPECT_EQ(0, peer_bad(&p, 0, N, 4000, 0));
-	EXPECT_EQ(0, peer_end(&p));
+	EXPECT_LT(N / 2, mem_count_swapped(p.pid, p.mem, N));
+	ASSERT_EQ(0, peer_bad(&p, 0, N, 5000, 1));
+	ASSERT_EQ(0, file_write("/proc/sys/vm/drop_caches", "1"));
+	EXPECT_NO_CHILDS(&p, 5000, 1);
 }
 
 TEST_HARNESS_MAIN
