@@ -123,6 +123,7 @@ int op_uring(struct op_args *args)
 	size_t bytes = args->count * PAGE_BYTES;
 	struct ring ring;
 	int n = -EIO;
+	size_t i;
 	int err;
 
 	err = ring_open(&ring);
@@ -137,6 +138,9 @@ int op_uring(struct op_args *args)
 		if (n != (int)bytes)
 			io_failed("io_uring", n);
 		now_holds_blocks(first, args->count, 0, n == (int)bytes);
+		/* Nobody says that what came by the pins is dirty. */
+		for (i = first; i < first + args->count; i++)
+			page_write(i, &me->page[i].id);
 		err = ring_unregister(&ring);
 	}
 	pages_unlock(first, args->count);
@@ -159,22 +163,31 @@ static void *write_protected(void *arg)
 	return NULL;
 }
 
-/* One write meets the protection, and waits until it is told of. */
+/*
+ * One write meets the protection, and waits until it is told of. The page may be
+ * on its way elsewhere, which takes as long as it takes; but without being told
+ * of it does not end.
+ */
 static void write_and_answer(int fd, size_t i, uint64_t *random)
 {
 	struct pending_write pending = { i, page_draw_identity(i, random) };
 	uint64_t flags = 0;
+	bool ended = false;
 	pthread_t thread;
-	uintptr_t at;
+	uintptr_t at = 0;
 
 	if (pthread_create(&thread, NULL, write_protected, &pending))
 		return;
-	at = uffd_event(fd, 20000, &flags);
+	while (!at && !ended) {
+		at = uffd_event(fd, 500, &flags);
+		ended = !at && !pthread_tryjoin_np(thread, NULL);
+	}
 	if (at != (uintptr_t)me->page[i].at && !shared->lost)
 		stress_fail("a write to the protected page %zu at %p was not told of (0x%zx)",
 			    i, me->page[i].at, at);
 	uffd_protect(fd, me->page[i].at, 1, false);
-	pthread_join(thread, NULL);
+	if (!ended)
+		pthread_join(thread, NULL);
 }
 
 /* Write-protected by the program itself: KSM may merge, but not unprotect. */
