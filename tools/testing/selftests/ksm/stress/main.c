@@ -201,9 +201,11 @@ static void report_hung(void)
 
 		if (!life->used || !life->pid || kill(life->pid, 0))
 			continue;
-		snprintf(shared->reason, sizeof(shared->reason), "life %d, pid %d, does not end",
-			 i, life->pid);
-		printf("# %s\n", shared->reason);
+		printf("# life %d, pid %d, does not end\n", i, life->pid);
+		if (!shared->failed)
+			snprintf(shared->reason, sizeof(shared->reason),
+				 "life %d, pid %d, does not end", i, life->pid);
+		shared->failed = true;
 		ops_print_recent(life);
 		print_stack(life->pid);
 	}
