@@ -162,34 +162,46 @@ void measure_mmap(void)
 #define VMAS		20000UL
 #define WALKS		20
 #define IDLE_BITMAP	"/sys/kernel/mm/page_idle/bitmap"
+#define FRAME_IDLE	(1ULL << 25)	/* in /proc/kpageflags */
+
+/* Of a file with a word for each page, or each frame. */
+static uint64_t word_of(const char *path, uint64_t index)
+{
+	uint64_t word = 0;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || pread(fd, &word, 8, index * 8) != 8)
+		die("cannot read %s", path);
+	close(fd);
+	return word;
+}
 
 static uint64_t frame_of(const void *addr)
 {
-	uint64_t entry = 0;
-	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0 || pread(fd, &entry, 8, (uintptr_t)addr / PAGE_BYTES * 8) != 8)
-		die("cannot read /proc/self/pagemap");
-	close(fd);
-	return entry & ((1ULL << 55) - 1);
+	return word_of("/proc/self/pagemap", (uintptr_t)addr / PAGE_BYTES) &
+	       ((1ULL << 55) - 1);
 }
 
-/* Marks the page idle, for which every PTE that maps it is looked up. */
+/*
+ * Marks the page idle, for which every PTE that maps it is looked up. Where
+ * memory ends within a word, the kernel acts upon it and returns none.
+ */
 static void mark_idle(int fd, uint64_t frame)
 {
 	uint64_t bit = 1ULL << frame % 64;
 
-	if (pwrite(fd, &bit, 8, frame / 64 * 8) != 8)
+	if (pwrite(fd, &bit, 8, frame / 64 * 8) < 0)
 		die("cannot write " IDLE_BITMAP ": %s", strerror(errno));
 }
 
+/* Reading the bitmap finds accesses, and the flag tells them. */
 static bool is_idle(int fd, uint64_t frame)
 {
-	uint64_t word = 0;
+	uint64_t word;
 
-	if (pread(fd, &word, 8, frame / 64 * 8) != 8)
+	if (pread(fd, &word, 8, frame / 64 * 8) < 0)
 		die("cannot read " IDLE_BITMAP ": %s", strerror(errno));
-	return word >> frame % 64 & 1;
+	return word_of("/proc/kpageflags", frame) & FRAME_IDLE;
 }
 
 /* Every other page gets a VMA of its own, and all have the anon_vma of the first. */

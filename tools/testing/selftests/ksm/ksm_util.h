@@ -20,6 +20,7 @@
 #define KPAGE_KSM (1ULL << 21)
 #define KPAGE_THP (1ULL << 22)
 #define KPAGE_ZERO (1ULL << 24)
+#define KPAGE_IDLE (1ULL << 25)
 /* Not in the interface's header, but shown. */
 #define KPAGE_RESERVED (1ULL << 32)
 

@@ -23,33 +23,36 @@
 #define MADV_HWPOISON 100
 #endif
 
-/* The page's bit in the bitmap, -errno if there is none. */
-static int idle_get(uint64_t pfn)
+/*
+ * A word of the bitmap. Of the memory's end, where pages are no multiple of 64,
+ * the word is acted upon but none is returned: no error is what can be asked.
+ */
+static int idle_word(int flags, uint64_t pfn, uint64_t word)
 {
-	int fd = open(PAGE_IDLE, O_RDONLY);
-	uint64_t word;
-	int ret;
-
-	if (fd < 0)
-		return -errno;
-	ret = pread(fd, &word, sizeof(word), pfn / 64 * sizeof(word)) == sizeof(word) ?
-		(int)(word >> pfn % 64 & 1) : -errno;
-	close(fd);
-	return ret;
-}
-
-static int idle_set(uint64_t pfn)
-{
-	uint64_t word = 1ULL << pfn % 64;
-	int fd = open(PAGE_IDLE, O_WRONLY);
+	off_t at = pfn / 64 * sizeof(word);
+	int fd = open(PAGE_IDLE, flags);
 	int ret = 0;
 
 	if (fd < 0)
 		return -errno;
-	if (pwrite(fd, &word, sizeof(word), pfn / 64 * sizeof(word)) != sizeof(word))
+	if ((flags == O_RDONLY ? pread(fd, &word, sizeof(word), at) :
+				 pwrite(fd, &word, sizeof(word), at)) < 0)
 		ret = -errno;
 	close(fd);
 	return ret;
+}
+
+/* Is it marked idle, and was not accessed? Reading the bitmap looks that up. */
+static int idle_get(uint64_t pfn)
+{
+	int err = idle_word(O_RDONLY, pfn, 0);
+
+	return err ? err : !!(pfn_flags(pfn) & KPAGE_IDLE);
+}
+
+static int idle_set(uint64_t pfn)
+{
+	return idle_word(O_WRONLY, pfn, 1ULL << pfn % 64);
 }
 
 /*
