@@ -202,6 +202,18 @@ bool ksm_reap_held(void)
 	return !data_race(list_empty(&gone_slots));
 }
 
+/*
+ * Are the pages of an exited mm unmapped? Until then they are found by what the
+ * slot holds. Where there was nothing to unmap, exit_mmap() sets no flag.
+ */
+static bool slot_unmapped(struct ksm_mm_slot *slot)
+{
+	struct mm_struct *mm = slot->slot.mm;
+
+	/* Of an mm that exits it does not change any more. */
+	return test_bit(MMF_OOM_SKIP, &mm->flags) || !READ_ONCE(mm->map_count);
+}
+
 /**
  * ksm_reap - free what is known of exited mms
  * @all: also of those that a worker has a window of; ksm_gate is exclusive
@@ -211,16 +223,22 @@ bool ksm_reap_held(void)
 void ksm_reap(bool all)
 {
 	struct ksm_mm_slot *slot, *next;
+	bool too_early = false;
 	LIST_HEAD(mine);
 	LIST_HEAD(done);
 
 	/* Without windows and off the list, nobody gets to the slot any more. */
 	spin_lock(&registry_lock);
 	WRITE_ONCE(reap_wanted, false);
-	list_for_each_entry_safe(slot, next, &gone_slots, slot.mm_node)
-		if (all || !slot->users)
+	list_for_each_entry_safe(slot, next, &gone_slots, slot.mm_node) {
+		if (!all && !slot_unmapped(slot))
+			too_early = true;
+		else if (all || !slot->users)
 			list_move_tail(&slot->slot.mm_node, &mine);
+	}
 	spin_unlock(&registry_lock);
+	if (too_early)
+		reap_soon();
 
 	list_for_each_entry_safe(slot, next, &mine, slot.mm_node) {
 		cond_resched();

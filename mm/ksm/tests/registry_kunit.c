@@ -327,6 +327,29 @@ static void registry_holds_gone(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, atomic_long_read(&ksm_counters.slots), rt->slots);
 }
 
+/* While the pages of an exited mm are mapped, what is known of them is kept. */
+static void registry_holds_mapped(struct kunit *test)
+{
+	struct registry_test *rt = test->priv;
+	struct ksm_window window = { };
+	struct mm_struct *mm;
+
+	space_make(test, &rt->space[0]);
+	mm = rt->space[0].mm;
+	KUNIT_ASSERT_TRUE(test, worker_get(test, rt, &window));
+	/* As it is between ksm_exit() and exit_mmap(), which come one by one. */
+	__ksm_exit(mm);
+	ksm_window_put(&window);
+	reap_all();
+	KUNIT_EXPECT_TRUE(test, ksm_reap_held());
+	KUNIT_EXPECT_EQ(test, atomic_long_read(&ksm_counters.slots),
+			rt->slots + 1);
+	space_exit(&rt->space[0]);
+	reap_all();
+	KUNIT_EXPECT_FALSE(test, ksm_reap_held());
+	KUNIT_EXPECT_EQ(test, atomic_long_read(&ksm_counters.slots), rt->slots);
+}
+
 /* ------------------------------------------------------ workers in earnest */
 
 static atomic_t threads_seen[TEST_MMS][TEST_PLACES];
@@ -413,6 +436,7 @@ static struct kunit_case registry_cases[] = {
 	KUNIT_CASE(registry_random),
 	KUNIT_CASE(registry_retires),
 	KUNIT_CASE(registry_holds_gone),
+	KUNIT_CASE(registry_holds_mapped),
 	KUNIT_CASE(registry_threads),
 	{}
 };
