@@ -200,14 +200,34 @@ static struct folio *copy_folio(struct folio *folio,
 	return copy;
 }
 
-/* Does this very mapping have an rmap_item? */
-static bool has_item(struct ksm_stable_node *node, struct mm_struct *mm,
-		     unsigned long addr)
+/*
+ * Is @vma where reverse mapping looks for the mappings of @item? Another may
+ * have moved to the address of one that is gone. The lock of its anon_vma is
+ * held, which is that of all of the family.
+ */
+static bool item_leads_to(struct ksm_rmap_item *item, struct vm_area_struct *vma)
+{
+	struct anon_vma_chain *avc;
+	pgoff_t first, last;
+
+	index_range(item, &first, &last);
+	anon_vma_interval_tree_foreach(avc, &item->anon_vma->rb_root, first,
+				       last)
+		if (avc->vma == vma)
+			return true;
+	return false;
+}
+
+/* Does this very mapping, of the family of @root, have an rmap_item? */
+static bool has_item(struct ksm_stable_node *node, struct anon_vma *root,
+		     struct vm_area_struct *vma, unsigned long addr)
 {
 	struct ksm_rmap_item *item;
 
 	hlist_for_each_entry(item, &node->items, link)
-		if (ksm_item_mm(item) == mm && ksm_item_address(item) == addr)
+		if (ksm_item_mm(item) == vma->vm_mm &&
+		    ksm_item_address(item) == addr &&
+		    item->anon_vma->root == root && item_leads_to(item, vma))
 			return true;
 	return false;
 }
@@ -269,12 +289,27 @@ bool ksm_item_is_needed(struct folio *folio, struct ksm_rmap_item *item)
 		needed = ++forks > FORKS_MAX ?
 			folio_mapcount(folio) >= node->sharers :
 			maps_folio(vma, addr, folio) &&
-			!has_item(node, vma->vm_mm, addr);
+			!has_item(node, item->anon_vma->root, vma, addr);
 		if (needed || forks > FORKS_MAX)
 			break;
 	}
 	anon_vma_unlock_read(item->anon_vma);
 	return needed;
+}
+
+/* Would reverse mapping find the page there? It is locked. */
+static bool is_found_at(struct folio *folio, struct vm_area_struct *vma,
+			unsigned long addr)
+{
+	struct ksm_stable_node *node = ksm_folio_node(folio);
+	bool found;
+
+	if (!node || !vma->anon_vma)
+		return false;
+	anon_vma_lock_read(vma->anon_vma);
+	found = has_item(node, vma->anon_vma->root, vma, addr);
+	anon_vma_unlock_read(vma->anon_vma);
+	return found;
 }
 
 /* May this page from the swap cache be mapped at that address as it is? */
@@ -290,13 +325,10 @@ static bool fits_as_it_is(struct folio *folio, struct vm_area_struct *vma,
 	 * be; elsewhere it would stay shared after MADV_UNMERGEABLE has said
 	 * that it is not, or not be found by reverse mapping.
 	 */
-	if (folio_test_ksm(folio)) {
-		struct ksm_stable_node *node = ksm_folio_node(folio);
-
-		return node && (vma->vm_flags & VM_MERGEABLE) &&
+	if (folio_test_ksm(folio))
+		return (vma->vm_flags & VM_MERGEABLE) &&
 		       !ksm_runs(KSM_RUN_UNMERGE) &&
-		       has_item(node, vma->vm_mm, addr);
-	}
+		       is_found_at(folio, vma, addr);
 	/* Fresh from the swap device, or swapped out from this very place. */
 	if (!anon_vma)
 		return true;
