@@ -308,6 +308,7 @@ static void become_nobody(void)
 	struct rlimit memory = { 512 << 20, 512 << 20 }, processes = { 60, 60 };
 	struct rlimit none = { 0, 0 };
 
+	mem_make_own();
 	setrlimit(RLIMIT_AS, &memory);
 	setrlimit(RLIMIT_NPROC, &processes);
 	setrlimit(RLIMIT_CORE, &none);

@@ -51,6 +51,7 @@ static inline int ksm_begin(struct ksm_knobs *saved, long *zero_before)
 {
 	int err;
 
+	mem_make_own();
 	ksm_knobs_save(saved);
 	err = ksm_knobs_default();
 	*zero_before = ksm_read("ksm_zero_pages");

@@ -27,6 +27,7 @@
 /* Documentation/admin-guide/mm/pagemap.rst */
 #define PAGEMAP_PRESENT (1ULL << 63)
 #define PAGEMAP_SWAP (1ULL << 62)
+#define PAGEMAP_FILE (1ULL << 61)
 #define PAGEMAP_PFN ((1ULL << 55) - 1)
 
 #define KSM_KNOBS 9
@@ -92,6 +93,11 @@ size_t mem_bad(const char *mem, size_t pages, uint64_t seed, uint64_t step);
 /* Two halves with the same pattern, merged by now; NULL if that failed. */
 char *mem_merged(size_t pages, uint64_t seed, uint64_t step);
 size_t mem_merged_bad(const char *mem, size_t pages, uint64_t seed, uint64_t step);
+/*
+ * A process and its parent have the same pages until one of them writes: that, to all of them.
+ * What a child merges of its parent's pages stays merged, and known of, as long as the parent.
+ */
+void mem_make_own(void);
 
 /* Physical pages. A pid of 0 is the caller. */
 uint64_t pagemap_entry(pid_t pid, const void *addr);

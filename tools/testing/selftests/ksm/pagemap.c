@@ -25,9 +25,9 @@ static void give_up(const char *path)
 	exit(1);
 }
 
-static int open_or_give_up(const char *path)
+static int open_or_give_up(const char *path, int flags)
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int fd = open(path, flags | O_CLOEXEC);
 
 	if (fd < 0)
 		give_up(path);
@@ -49,7 +49,7 @@ static void read_pagemap(pid_t pid, const void *addr, uint64_t *entries, size_t 
 
 	if (pid)
 		snprintf(path, sizeof(path), "/proc/%d/pagemap", pid);
-	fd = open_or_give_up(path);
+	fd = open_or_give_up(path, O_RDONLY);
 	read_words(fd, path, (uintptr_t)addr / PAGE_BYTES, entries, pages);
 	close(fd);
 }
@@ -79,7 +79,7 @@ uint64_t pfn_flags(uint64_t pfn)
 	uint64_t flags;
 
 	if (fd < 0)
-		fd = open_or_give_up(path);
+		fd = open_or_give_up(path, O_RDONLY);
 	read_words(fd, path, pfn, &flags, 1);
 	return flags;
 }
@@ -91,7 +91,7 @@ long pfn_mapcount(uint64_t pfn)
 	uint64_t count;
 
 	if (fd < 0)
-		fd = open_or_give_up(path);
+		fd = open_or_give_up(path, O_RDONLY);
 	read_words(fd, path, pfn, &count, 1);
 	return count;
 }
@@ -215,4 +215,51 @@ size_t mem_count_swapped(pid_t pid, const char *mem, size_t pages)
 size_t mem_count_zero_page(pid_t pid, const char *mem, size_t pages)
 {
 	return mem_count(pid, mem, pages, entry_is_zero_page);
+}
+
+/* What is read-only is no variable, but a debugger may write to it. */
+static void make_page_own(int debugger, uintptr_t at, bool writable)
+{
+	char *page = (char *)at;
+	char byte;
+
+	if (writable) {
+		byte = *(volatile char *)page;
+		__atomic_compare_exchange_n(page, &byte, byte, false, __ATOMIC_RELAXED,
+					    __ATOMIC_RELAXED);
+	} else if (pread(debugger, &byte, 1, at) == 1 && pwrite(debugger, &byte, 1, at) != 1) {
+		give_up("/proc/self/mem");
+	}
+}
+
+static void make_mapping_own(int debugger, uintptr_t from, uintptr_t to, bool writable)
+{
+	uint64_t entries[PIECE];
+	size_t pages, i;
+
+	for (; from < to; from += pages * PAGE_BYTES) {
+		pages = (to - from) / PAGE_BYTES;
+		pages = pages < PIECE ? pages : PIECE;
+		read_pagemap(0, (void *)from, entries, pages);
+		for (i = 0; i < pages; i++)
+			if (entries[i] & (PAGEMAP_PRESENT | PAGEMAP_SWAP) &&
+			    !(entries[i] & PAGEMAP_FILE))
+				make_page_own(debugger, from + i * PAGE_BYTES, writable);
+	}
+}
+
+void mem_make_own(void)
+{
+	int debugger = open_or_give_up("/proc/self/mem", O_RDWR);
+	FILE *maps = fopen("/proc/self/maps", "re");
+	char line[512], may[5];
+	unsigned long from, to;
+
+	while (maps && fgets(line, sizeof(line), maps))
+		if (sscanf(line, "%lx-%lx %4s", &from, &to, may) == 3 && may[0] == 'r' &&
+		    may[3] == 'p' && !strstr(line, "[v"))
+			make_mapping_own(debugger, from, to, may[1] == 'w');
+	if (maps)
+		fclose(maps);
+	close(debugger);
 }

@@ -2,6 +2,7 @@
 /* Merging over fork, exec and exit. */
 
 #include "ksm_fixture.h"
+#include "ksm_env.h"
 
 #define N 16
 
@@ -84,6 +85,41 @@ KSM_TEST(fork_of_unmerged_memory)
 	ASSERT_EQ(0, ksm_settle());
 	ASSERT_COUNTERS(0, 0, 2 * N);
 	ASSERT_EQ(0, peer_end(&child));
+	ASSERT_EQ(0, peer_end(&parent));
+}
+
+/* What a child has merged of its parent's pages, the parent has, and may leave. */
+KSM_TEST(fork_child_merges_and_exits)
+{
+	struct peer parent, child;
+	char *mem;
+
+	ASSERT_EQ(0, peer_start(&parent, N));
+	ASSERT_EQ(0, peer_fill(&parent, 0, N, 55, 0));
+	ASSERT_EQ(0, peer_fork(&parent, &child));
+	ASSERT_EQ(0, peer_madvise(&child, 0, N, MADV_MERGEABLE));
+	/* That there is something to scan when the child has gone. */
+	mem = mem_map(1);
+	page_fill(mem, 57);
+	ASSERT_EQ(0, madvise(mem, PAGE_BYTES, MADV_MERGEABLE));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(1, N - 1, 1);
+	ASSERT_EQ(0, peer_end(&child));
+	ASSERT_EQ(0, ksm_settle());
+	/* One of the parent's pages became the shared one, which it maps still. */
+	EXPECT_EQ(1, mem_count_ksm(parent.pid, parent.mem, N));
+	EXPECT_EQ(0, peer_bad(&parent, 0, N, 55, 0));
+	ASSERT_COUNTERS(1, 0, 1);
+	/* It can be found where it is mapped, and thus move. */
+	if (two_nodes()) {
+		EXPECT_EQ(N, move_to_node(parent.pid, parent.mem, N, 1));
+		EXPECT_EQ(N, move_to_node(parent.pid, parent.mem, N, 0));
+	}
+	EXPECT_EQ(0, peer_bad(&parent, 0, N, 55, 0));
+	ASSERT_EQ(0, peer_fill(&parent, 0, N, 56, 0));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(0, 0, 1);
+	EXPECT_EQ(0, peer_bad(&parent, 0, N, 56, 0));
 	ASSERT_EQ(0, peer_end(&parent));
 }
 
