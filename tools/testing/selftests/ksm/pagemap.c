@@ -224,7 +224,7 @@ static void make_page_own(int debugger, uintptr_t at, bool writable)
 	char byte;
 
 	if (writable) {
-		byte = *(volatile char *)page;
+		byte = __atomic_load_n(page, __ATOMIC_RELAXED);
 		__atomic_compare_exchange_n(page, &byte, byte, false, __ATOMIC_RELAXED,
 					    __ATOMIC_RELAXED);
 	} else if (pread(debugger, &byte, 1, at) == 1 && pwrite(debugger, &byte, 1, at) != 1) {

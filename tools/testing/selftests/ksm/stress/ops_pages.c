@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "../ksm_env.h"
+#include "../memory_block.h"
 #include "stress.h"
 
 #ifndef MADV_COLD
@@ -365,8 +366,15 @@ static int inject(char *at, int how)
 	return err;
 }
 
+/* Without one that can go offline there would be nothing to test with any more. */
+static bool spoils_last_block(const char *at)
+{
+	return block_is_last(page_pfn(0, at) / memory_block_pages());
+}
+
 static int break_frame(struct op_args *args, int how)
 {
+	bool spoils;
 	int err;
 	long i;
 
@@ -380,15 +388,18 @@ static int break_frame(struct op_args *args, int how)
 	args->first = i;
 	args->count = 1;
 	frames_lock();
+	spoils = spoils_last_block(me->page[i].at);
 	pages_lock(i, 1);
 	/* Not the zero page, which is everybody's. */
-	if (!me->page[i].id.version || me->page[i].lazy)
+	if (spoils || !me->page[i].id.version || me->page[i].lazy)
 		err = -EAGAIN;
 	else
 		err = inject(me->page[i].at, how);
 	page_check(i);
 	pages_unlock(i, 1);
 	frames_unlock();
+	if (err == -EAGAIN)
+		__atomic_sub_fetch(&shared->poisoned, 1, __ATOMIC_RELAXED);
 	return err;
 }
 

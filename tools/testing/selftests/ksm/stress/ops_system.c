@@ -123,6 +123,19 @@ void blocks_online(void)
 		closedir(dir);
 }
 
+bool block_is_last(uint64_t block)
+{
+	DIR *dir = opendir(BLOCKS);
+	size_t others = 0;
+	long other;
+
+	while ((other = next_block(dir)) >= 0)
+		others += other != (long)block && memory_block_can_go(other);
+	if (dir)
+		closedir(dir);
+	return !others && memory_block_can_go(block);
+}
+
 int op_offline(struct op_args *args)
 {
 	uint64_t random = args->random;

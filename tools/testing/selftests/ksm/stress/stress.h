@@ -267,5 +267,7 @@ void frames_unlock(void);
 void unpoison_all(void);
 void print_ksm_frames(void);
 void blocks_online(void);
+/* Is it the only block that can go offline as yet? */
+bool block_is_last(uint64_t block);
 
 #endif
