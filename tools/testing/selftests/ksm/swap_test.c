@@ -3,7 +3,9 @@
 
 #include "ksm_fixture.h"
 
+#include <fcntl.h>
 #include <sys/swap.h>
+#include <sys/uio.h>
 
 #include "ksm_env.h"
 
@@ -140,6 +142,42 @@ SWAP_TEST(out_when_the_parent_has_gone)
 	EXPECT_EQ(0, orphan.bad);
 	close(tell[0]);
 	close(told[1]);
+}
+
+/*
+ * Held in a pipe, KSM pages stay what they are when all their mappings are out, and
+ * may come back. But not where another mapping has taken the place of one that was
+ * merged: there nobody would find them, and they could not move.
+ */
+SWAP_TEST(moved_while_out)
+{
+	const size_t n = 16;
+	char *gone = mem_map(n), *mem = mem_map(n);
+	struct iovec all = { mem, n * PAGE_BYTES };
+	int fds[2];
+
+	mem_fill(gone, n, 7500, 1);
+	mem_fill(mem, n, 7500, 1);
+	ASSERT_EQ(0, madvise(gone, n * PAGE_BYTES, MADV_MERGEABLE));
+	ASSERT_EQ(0, madvise(mem, n * PAGE_BYTES, MADV_MERGEABLE));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(n, n, 0);
+	ASSERT_EQ(0, pipe(fds));
+	ASSERT_EQ((ssize_t)all.iov_len, vmsplice(fds[1], &all, 1, 0));
+	ASSERT_EQ(n, swap_out(0, gone, n));
+	ASSERT_EQ(n, swap_out(0, mem, n));
+	ASSERT_EQ(0, munmap(gone, n * PAGE_BYTES));
+	ASSERT_EQ(gone, mremap(mem, n * PAGE_BYTES, n * PAGE_BYTES,
+			       MREMAP_MAYMOVE | MREMAP_FIXED, gone));
+	EXPECT_EQ(0, mem_bad(gone, n, 7500, 1));
+	close(fds[0]);
+	close(fds[1]);
+	if (two_nodes()) {
+		EXPECT_EQ(n, move_to_node(0, gone, n, 1));
+		EXPECT_EQ(n, move_to_node(0, gone, n, 0));
+	}
+	EXPECT_EQ(n, swap_out(0, gone, n));
+	EXPECT_EQ(0, mem_bad(gone, n, 7500, 1));
 }
 
 SWAP_TEST(out_and_fork)
