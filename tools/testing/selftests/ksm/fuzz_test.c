@@ -21,6 +21,12 @@
 #define NOBODY 65534
 /* Where most calls go: half of it is mapped at the beginning. */
 #define ARENA_PAGES 2048
+#define LENGTH_MAX 1024
+/*
+ * Never to be executed: of a far return by a user (0xcb), which is found among
+ * random bytes, QEMU's emulation makes a fault of the kernel's.
+ */
+#define PROTECTIONS (PROT_READ | PROT_WRITE)
 #define SHORT_LIFE 400
 #define LONG_LIFE 20000
 #define PATTERNS 64
@@ -66,7 +72,7 @@ static char *any_address(void)
 
 static size_t any_length(void)
 {
-	static const size_t pages[] = { 1, 2, 3, 8, 16, 100, 512, 1024 };
+	static const size_t pages[] = { 1, 2, 3, 8, 16, 100, 512, LENGTH_MAX };
 
 	if (odd_one())
 		return draw(1ULL << 48);
@@ -125,7 +131,8 @@ static long do_mmap(void)
 	int fd = flags & MAP_ANONYMOUS ? -1 : fuzz->memfd;
 	long at;
 
-	at = syscall(SYS_mmap, any_address(), any_length(), draw(4) ? 3 : draw(8),
+	at = syscall(SYS_mmap, any_address(), any_length(),
+		     draw(4) ? PROTECTIONS : draw(PROTECTIONS + 1),
 		     odd_one() ? (int)draw(1 << 20) : flags, fd, draw(16) * PAGE_BYTES);
 	return at == -1 ? -1 : 0;
 }
@@ -244,7 +251,7 @@ static long do_munmap(void)
 
 static long do_mprotect(void)
 {
-	return syscall(SYS_mprotect, any_address(), any_length(), draw(8));
+	return syscall(SYS_mprotect, any_address(), any_length(), draw(PROTECTIONS + 1));
 }
 
 static long do_read_other(void)
@@ -393,7 +400,8 @@ KSM_TEST(random_calls)
 	TH_LOG("KSM_FUZZ_SEED=%ld", seed);
 	fuzz = mmap(NULL, sizeof(*fuzz), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(MAP_FAILED, fuzz);
-	fuzz->arena = mem_map(ARENA_PAGES);
+	/* With room behind it, or those that begin in it would hit libraries. */
+	fuzz->arena = mem_map(ARENA_PAGES + LENGTH_MAX);
 	fuzz->patterns = make_patterns();
 	fuzz->memfd = memfd_create("fuzz", 0);
 	ASSERT_LE(0, fuzz->patterns);
