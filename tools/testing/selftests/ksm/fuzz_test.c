@@ -28,7 +28,7 @@
  */
 #define PROTECTIONS (PROT_READ | PROT_WRITE)
 #define SHORT_LIFE 400
-#define LONG_LIFE 20000
+#define LONG_LIFE 2000
 #define PATTERNS 64
 #define ANONYMOUS (MAP_PRIVATE | MAP_ANONYMOUS)
 
@@ -334,7 +334,7 @@ static void start(int user, uint64_t seed, pid_t group)
 		become_nobody();
 		random_state = seed * 0x9e3779b97f4a7c15ULL + user + 1;
 		madvise(fuzz->arena, ARENA_PAGES / 2 * PAGE_BYTES, MADV_MERGEABLE);
-		live(LONG_LIFE);
+		live(draw(1 + draw(LONG_LIFE)));
 	}
 	setpgid(pid, group ? group : pid);
 	fuzz->pid[user] = pid;
