@@ -94,8 +94,8 @@ size_t mem_bad(const char *mem, size_t pages, uint64_t seed, uint64_t step);
 char *mem_merged(size_t pages, uint64_t seed, uint64_t step);
 size_t mem_merged_bad(const char *mem, size_t pages, uint64_t seed, uint64_t step);
 /*
- * A process and its parent have the same pages until one of them writes: that, to all of them.
- * What a child merges of its parent's pages stays merged, and known of, as long as the parent.
+ * Writes to each page of the caller that is its parent's, too, since the fork. Merged, such a
+ * page would stay merged, and known of, as long as the parent has it.
  */
 void mem_make_own(void);
 

@@ -255,11 +255,12 @@ void mem_make_own(void)
 	char line[512], may[5];
 	unsigned long from, to;
 
-	while (maps && fgets(line, sizeof(line), maps))
+	if (!maps)
+		give_up("/proc/self/maps");
+	while (fgets(line, sizeof(line), maps))
 		if (sscanf(line, "%lx-%lx %4s", &from, &to, may) == 3 && may[0] == 'r' &&
 		    may[3] == 'p' && !strstr(line, "[v"))
 			make_mapping_own(debugger, from, to, may[1] == 'w');
-	if (maps)
-		fclose(maps);
+	fclose(maps);
 	close(debugger);
 }
