@@ -3,6 +3,10 @@
 # The commands of the repository. Each sets up what it needs; all that is
 # made goes to build/, and the unpacked base to a cache outside the checkout.
 
+# The base: Debian's 6.12, or 7.3
+BASE ?= 6.12
+on = $(filter-out -6.12,-$(BASE))
+
 # The kernel of make demo: ksm or base
 KERNEL ?= ksm
 
@@ -10,7 +14,7 @@ KERNEL ?= ksm
 MINUTES ?= 30
 STRESS ?=
 
-export KERNEL
+export BASE KERNEL
 
 # What make deb configures the kernel with: Debian's own, unless a file is named;
 # and whether to leave out modules that are not loaded here
@@ -33,7 +37,7 @@ help:
 	@echo 'make kernel        build/ksm/bzImage: the base with this KSM'
 	@echo 'make kernel-base   build/base/bzImage: the base as it is'
 	@echo 'make kernel-debug  build/debug/bzImage: with KASAN, lockdep, KUnit and the like'
-	@echo 'make deb           build/deb: Debian packages of the kernel and of ksmctl'
+	@echo 'make deb           build/deb: Debian packages of the kernel and of ksmadm'
 	@echo '                   (CONFIG=FILE: with this configuration; LOCAL=1: and only'
 	@echo '                   the modules that are loaded here; by default Debian'"'"'s)'
 	@echo 'make patch         build/linux-VERSION-ksm.patch: all of it, for git am or patch'
@@ -44,10 +48,11 @@ help:
 	@echo '                   (MUTANTS=--list: which; tools/mutants/run --help)'
 	@echo 'make coverage      which lines of mm/ksm the tests reach'
 	@echo 'make clean         removes build/'
+	@echo "BASE=7.3: on Debian's linux-source-7.3 in the place of 6.12"
 	@echo 'tools/vm/run --help tells how to run a program of your own on these kernels.'
 
 demo:
-	+@tools/demo/demo --kernel $(KERNEL)
+	+@tools/demo/demo --kernel $(KERNEL)$(on)
 
 test:
 	+@tools/test/run
@@ -65,13 +70,13 @@ bench:
 	+@tools/bench/bench $(BENCH)
 
 kernel:
-	+@tools/vm/build ksm
+	+@tools/vm/build ksm$(on)
 
 kernel-base:
-	+@tools/vm/build base
+	+@tools/vm/build base$(on)
 
 kernel-debug:
-	+@tools/vm/build debug
+	+@tools/vm/build debug$(on)
 
 deb:
 	+@tools/package/deb $(if $(CONFIG),--config $(CONFIG)) $(if $(LOCAL),--local)

@@ -15,14 +15,25 @@
 #include <linux/sched.h>
 #include <linux/sched/coredump.h>
 
+/* Linux 6.12 has no other names for these. */
+#ifndef FOLIO_MAPPING_KSM
+#define vma_flags_t		vm_flags_t
+#define mm_flags_test(flag, mm)	test_bit(flag, &(mm)->flags)
+#endif
+
 #ifdef CONFIG_KSM
 
 /* madvise(2) and mremap(2); mmap_lock held for writing. */
 int ksm_madvise(struct vm_area_struct *vma, unsigned long start,
-		unsigned long end, int advice, unsigned long *vm_flags);
+		unsigned long end, int advice, vm_flags_t *vm_flags);
 
-/* mmap(2) and brk(2), for each new VMA; mmap_lock held for writing. */
-void ksm_add_vma(struct vm_area_struct *vma);
+/* madvise(2) MADV_UNMERGEABLE, ahead of the above; mmap_lock not held. */
+void ksm_unmerge_ahead(struct mm_struct *mm, unsigned long start,
+		       unsigned long end);
+
+/* mmap(2) and brk(2), before each new VMA; mmap_lock held for writing. */
+vma_flags_t ksm_vma_flags(struct mm_struct *mm, const struct file *file,
+			  vma_flags_t vma_flags);
 
 /* prctl(2) PR_SET_MEMORY_MERGE, and s390's KVM; mmap_lock held for writing. */
 int ksm_enable_merge_any(struct mm_struct *mm);
@@ -38,18 +49,20 @@ struct folio *ksm_might_need_to_copy(struct folio *folio,
 				     unsigned long addr);
 void rmap_walk_ksm(struct folio *folio, struct rmap_walk_control *rwc);
 void folio_migrate_ksm(struct folio *newfolio, struct folio *folio);
-void collect_procs_ksm(struct folio *folio, struct page *page,
+void collect_procs_ksm(const struct folio *folio, const struct page *page,
 		       struct list_head *to_kill, int force_early);
 
-/* Bytes that KSM saves @mm, less what it spends on it; for /proc. */
+/* For /proc: bytes that KSM saves @mm, less what it spends on it... */
 long ksm_process_profit(struct mm_struct *mm);
+/* ...and whether any of its memory may be merged; mmap_lock held. */
+bool ksm_process_mergeable(struct mm_struct *mm);
 
 /* Zero pages that KSM mapped, in all mms. */
 extern atomic_long_t ksm_zero_pages;
 
 /*
- * A PTE of the zero page that KSM put there is told from all others by its
- * dirty bit, which no other user of the zero page sets.
+ * The dirty bit of its PTE tells a zero page that KSM has mapped from all
+ * others, as no other user of the zero page sets that bit.
  */
 static inline bool is_ksm_zero_pte(pte_t pte)
 {
@@ -62,7 +75,7 @@ static inline void ksm_add_zero_pages(struct mm_struct *mm, long nr)
 	atomic_long_add(nr, &ksm_zero_pages);
 }
 
-/* To be called, page-table lock held, wherever such a PTE comes into being... */
+/* Call this with the page-table lock held wherever such a PTE is made... */
 static inline void ksm_map_zero_page(struct mm_struct *mm)
 {
 	ksm_add_zero_pages(mm, 1);
@@ -75,7 +88,7 @@ static inline void ksm_copy_zero_page(struct mm_struct *mm, pte_t pte)
 		ksm_add_zero_pages(mm, 1);
 }
 
-/* ...and goes away. */
+/* ...and where it goes away. */
 static inline void ksm_might_unmap_zero_page(struct mm_struct *mm, pte_t pte)
 {
 	if (is_ksm_zero_pte(pte))
@@ -87,7 +100,7 @@ static inline long mm_ksm_zero_pages(struct mm_struct *mm)
 	return atomic_long_read(&mm->ksm_zero_pages);
 }
 
-/* A new mm, perhaps a bytewise copy of another: nothing of it is merged. */
+/* A new mm, perhaps a bytewise copy of another; nothing in it is merged. */
 static inline void ksm_mm_init(struct mm_struct *mm)
 {
 	mm->ksm_merging_pages = 0;
@@ -96,31 +109,32 @@ static inline void ksm_mm_init(struct mm_struct *mm)
 }
 
 /*
- * fork(2), both mms locked for writing. Without memory for the registration
- * the child goes on without merging.
+ * fork(2), both mms locked for writing. If there is no memory to register the
+ * child, it goes on without merging.
  */
 static inline void ksm_fork(struct mm_struct *mm, struct mm_struct *oldmm)
 {
-	if (test_bit(MMF_VM_MERGEABLE, &oldmm->flags))
+	if (mm_flags_test(MMF_VM_MERGEABLE, oldmm))
 		__ksm_enter(mm);
 }
 
 /* execve(2), before the new mm is used; the mm locked for writing. */
 static inline int ksm_execve(struct mm_struct *mm)
 {
-	return test_bit(MMF_VM_MERGE_ANY, &mm->flags) ? __ksm_enter(mm) : 0;
+	return mm_flags_test(MMF_VM_MERGE_ANY, mm) ? __ksm_enter(mm) : 0;
 }
 
-/* The last user of @mm is gone, its page tables are about to go. */
+/* The last user of @mm is gone, its page tables are about to be freed. */
 static inline void ksm_exit(struct mm_struct *mm)
 {
-	if (test_bit(MMF_VM_MERGEABLE, &mm->flags))
+	if (mm_flags_test(MMF_VM_MERGEABLE, mm))
 		__ksm_exit(mm);
 }
 
 #else /* CONFIG_KSM */
 
-static inline void ksm_add_vma(struct vm_area_struct *vma) { }
+static inline void ksm_unmerge_ahead(struct mm_struct *mm, unsigned long start,
+				     unsigned long end) { }
 static inline int ksm_disable(struct mm_struct *mm) { return 0; }
 static inline void ksm_mm_init(struct mm_struct *mm) { }
 static inline void ksm_fork(struct mm_struct *mm, struct mm_struct *oldmm) { }
@@ -129,7 +143,15 @@ static inline void ksm_exit(struct mm_struct *mm) { }
 static inline void ksm_copy_zero_page(struct mm_struct *mm, pte_t pte) { }
 static inline void ksm_might_unmap_zero_page(struct mm_struct *mm, pte_t pte) { }
 
-static inline void collect_procs_ksm(struct folio *folio, struct page *page,
+static inline vma_flags_t ksm_vma_flags(struct mm_struct *mm,
+					const struct file *file,
+					vma_flags_t vma_flags)
+{
+	return vma_flags;
+}
+
+static inline void collect_procs_ksm(const struct folio *folio,
+				     const struct page *page,
 				     struct list_head *to_kill,
 				     int force_early) { }
 
@@ -148,7 +170,7 @@ static inline struct folio *ksm_might_need_to_copy(struct folio *folio,
 
 static inline int ksm_madvise(struct vm_area_struct *vma, unsigned long start,
 			      unsigned long end, int advice,
-			      unsigned long *vm_flags)
+			      vm_flags_t *vm_flags)
 {
 	return 0;
 }

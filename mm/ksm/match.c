@@ -1,192 +1,50 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Matching: reads the pages of a batch, and lets each find its duplicate: the
+ * Matching: reads the pages of a batch and finds the duplicate of each: the
  * zero page, a KSM page, or a page of the unstable tree, which then becomes a
  * KSM page.
  */
 #include <linux/mm.h>
+#include <linux/page-flags.h>
 #include <linux/pagemap.h>
 #include <linux/pgtable.h>
-#include <linux/sched/mm.h>
 
-#include "scan.h"
+#include "key.h"
+#include "match.h"
+#include "node.h"
+#include "page.h"
+#include "pair.h"
+#include "promote.h"
+#include "rmap_item.h"
+#include "shard.h"
+#include "sharer.h"
+#include "stable.h"
+#include "unstable.h"
+#include "visit.h"
 
-/* What is to be merged is, together with others: no error, nor done. */
-#define QUEUED	1
-
-static void merge_queue(struct ksm_scan *scan);
-
-static void retry_soon(struct ksm_rmap_item *item)
+static void match_retry_soon(struct ksm_rmap_item *item)
 {
 	ksm_page_changed(ksm_item_chunk(item), ksm_item_place(item));
 }
 
-static void track(struct ksm_scan *scan, struct ksm_rmap_item *item)
+static void match_track(struct ksm_match *match, struct ksm_rmap_item *item)
 {
 	ksm_item_track(item);
-	scan->tracked++;
+	match->tracked++;
 }
 
-static void count_tracked(struct ksm_scan *scan)
+static void match_count_tracked(struct ksm_match *match)
 {
-	if (scan->tracked)
-		ksm_count_tracked(ksm_scan_mm(scan), scan->tracked);
-	scan->tracked = 0;
-}
-
-/* Back from a claim to where it was, if there is room. */
-static void reinsert(struct ksm_rmap_item *item)
-{
-	if (!ksm_unstable_insert(item))
-		ksm_item_set_state(item, KSM_ITEM_SEEN);
-}
-
-/* Back from a claim, with or without a key that is still worth something. */
-static void unclaim(struct ksm_rmap_item *item, bool keep_key)
-{
-	if (!keep_key)
-		ksm_item_set_key(item, 0);
-	ksm_item_set_state(item, KSM_ITEM_SEEN);
+	if (match->tracked)
+		ksm_count_tracked(match->lock->mm, match->tracked);
+	match->tracked = 0;
 }
 
 /*
- * Locks the mm of the partner, too. Two mmap_locks at once could deadlock; so
- * if there is a queue, this mm's lock is given up first.
+ * Makes sure that the item is in no tree, and ours. Returns false if somebody
+ * has claimed it, and may even have made it %KSM_ITEM_STABLE since.
  */
-static void lock_partner(struct ksm_scan *scan, struct mm_struct *mm)
-{
-	if (mm == ksm_scan_mm(scan)) {
-		ksm_scan_lock(scan);
-	} else if (!mmap_read_trylock(mm)) {
-		ksm_scan_unlock(scan);
-		mmap_read_lock(mm);
-	}
-}
-
-static void unlock_partner(struct ksm_scan *scan, struct mm_struct *mm)
-{
-	if (mm != ksm_scan_mm(scan)) {
-		mmap_read_unlock(mm);
-		ksm_scan_lock(scan);
-	}
-}
-
-/* As ksm_merge_with(). */
-static int merge_with(struct ksm_scan *scan, struct ksm_candidate *cand,
-		      struct folio *kfolio)
-{
-	struct vm_area_struct *vma = ksm_find_vma(ksm_scan_mm(scan),
-						  ksm_item_address(cand->item));
-
-	if (!vma)
-		return -EAGAIN;
-	return ksm_merge_with(vma, cand->item, cand->held ? cand->page : NULL,
-			      kfolio);
-}
-
-/*
- * Makes a KSM page of the page of @partner, which was claimed, if it equals
- * that of @cand.
- */
-static int promote_partner(struct ksm_scan *scan, struct ksm_candidate *cand,
-			   struct ksm_rmap_item *partner, struct page *page,
-			   struct folio **kfolio)
-{
-	struct mm_struct *mm = ksm_item_mm(partner);
-	struct vm_area_struct *vma;
-	struct page *other = NULL;
-	int err = -ENOENT;
-
-	/* Once it is promoted the item, and the slot, are no more ours. */
-	mmgrab(mm);
-	lock_partner(scan, mm);
-	vma = ksm_find_vma(mm, ksm_item_address(partner));
-	if (vma)
-		other = ksm_get_page(vma, ksm_item_address(partner));
-	if (other == page)
-		err = -EEXIST;	/* a fork left both the same */
-	else if (other && !PageKsm(other) &&
-		 ksm_scope(other) == ksm_scope(page) &&
-		 ksm_pages_equal(other, page))
-		err = 0;
-	if (other)
-		put_page(other);
-	/* Would be in the way of splitting, were both parts of one huge page. */
-	if (!cand->held)
-		put_page(page);
-	if (!err)
-		err = ksm_promote(vma, partner, kfolio);
-	unlock_partner(scan, mm);
-	mmdrop(mm);
-	return err;
-}
-
-/*
- * Merges the page of a candidate with that of @partner, which was claimed.
- *
- * Returns 0; -ENOENT: it is @partner that did not fit, try another one;
- * -EAGAIN: something is in the way of the candidate.
- */
-static int merge_two(struct ksm_scan *scan, struct ksm_candidate *cand,
-		     struct ksm_rmap_item *partner)
-{
-	struct mm_struct *mm = ksm_scan_mm(scan);
-	unsigned long addr = ksm_item_address(cand->item);
-	struct page *page = cand->held ? cand->page : NULL;
-	struct vm_area_struct *vma;
-	struct folio *kfolio;
-	int err;
-
-	if (!page) {
-		vma = ksm_find_vma(mm, addr);
-		page = vma ? ksm_get_page(vma, addr) : NULL;
-	}
-	if (!page) {
-		reinsert(partner);
-		return -EAGAIN;
-	}
-	err = promote_partner(scan, cand, partner, page, &kfolio);
-	if (err == -EEXIST) {
-		reinsert(partner);
-		return -EAGAIN;
-	}
-	if (err) {
-		unclaim(partner, err != -ENOENT);
-		return -ENOENT;
-	}
-	err = merge_with(scan, cand, kfolio);
-	folio_put(kfolio);
-	return err ? -EAGAIN : 0;
-}
-
-/* Looks for a page without duplicate that equals this one, or leaves it so. */
-static void match_unstable(struct ksm_scan *scan, struct ksm_candidate *cand)
-{
-	struct ksm_rmap_item *item = cand->item, *partner;
-	unsigned int tries;
-	int err;
-
-	for (tries = 0; tries < KSM_SAME_KEY_MAX; tries++) {
-		partner = ksm_unstable_meet(item);
-		if (!partner)
-			return;
-		/* It may let go of the mmap_lock. */
-		merge_queue(scan);
-		err = merge_two(scan, cand, partner);
-		if (err != -ENOENT) {
-			if (err)
-				retry_soon(item);
-			return;
-		}
-	}
-	ksm_unstable_insert(item);
-}
-
-/*
- * Makes sure that the item is in no tree, and ours: false if somebody has
- * claimed it, and may even have made it %KSM_ITEM_STABLE since.
- */
-static bool leave_tree(struct ksm_rmap_item *item)
+static bool match_leave_tree(struct ksm_rmap_item *item)
 {
 	u8 state = ksm_item_state(item);
 
@@ -196,94 +54,132 @@ static bool leave_tree(struct ksm_rmap_item *item)
 }
 
 /*
- * Has a page merged with @kpage, of which the reference is ours now, together
- * with others; unless that has been tried, or cannot be.
+ * Queues a page to be merged with @kpage later, together with others. Takes
+ * over the reference to @kpage. Does nothing if that was tried before, or
+ * cannot be done.
  */
-static bool queue(struct ksm_scan *scan, struct ksm_candidate *cand,
-		  struct page *kpage)
+static bool match_enqueue(struct ksm_match *match, struct ksm_candidate *cand,
+			  struct page *kpage)
 {
 	if (!cand->held || cand->queued)
 		return false;
 	cand->queued = true;
-	scan->queued[scan->nr_queue] = cand;
-	scan->queue[scan->nr_queue++] = (struct ksm_mapping){
+	match->queued[match->nr_queue] = cand;
+	match->queue[match->nr_queue++] = (struct ksm_mapping){
 		.item = cand->item,
+		.addr = ksm_item_address(cand->item),
 		.page = cand->page,
 		.kpage = kpage,
 	};
 	return true;
 }
 
-/* Looks for an equal KSM page. As ksm_merge_with(), or QUEUED. */
-static int match_stable(struct ksm_scan *scan, struct ksm_candidate *cand)
+/* Compares without keeping others from writing. */
+static bool match_seems_equal(struct ksm_match *match,
+			      struct ksm_candidate *cand, struct folio *kfolio)
 {
+	struct page *page = ksm_candidate_page(match->lock, cand);
+	bool equal;
+
+	if (!page)
+		return false;
+	equal = ksm_pages_equal(page, &kfolio->page);
+	put_page(page);
+	return equal;
+}
+
+/* As match_stable(), for one KSM page. */
+static enum ksm_fate match_hit(struct ksm_match *match,
+			       struct ksm_candidate *cand, struct folio *kfolio)
+{
+	if (!match_leave_tree(cand->item))
+		return KSM_FATE_BUSY;
+	if (!match_enqueue(match, cand, &kfolio->page))
+		return ksm_candidate_merge(match->lock, cand, kfolio);
+	folio_get(kfolio);
+	return KSM_FATE_QUEUED;
+}
+
+/*
+ * Looks for an equal KSM page.
+ *
+ * If the key has only one, it is most likely equal, and merging finds out. If
+ * it has several, or if merging has failed, compare first rather than protect
+ * the page for nothing.
+ */
+static enum ksm_fate match_stable(struct ksm_match *match,
+				  struct ksm_candidate *cand)
+{
+	enum ksm_fate fate = KSM_FATE_UNEQUAL;
 	struct ksm_rmap_item *item = cand->item;
 	struct ksm_stable_hits hits;
-	int err = -ENOENT;
+	bool certain;
 	unsigned int i;
 
 	ksm_stable_find(ksm_item_key(item), cand->scope, false, &hits);
-	if (!hits.nr)
-		return err;
-	if (!leave_tree(item)) {
-		err = -EAGAIN;
-	} else if (queue(scan, cand, &hits.folio[0]->page)) {
-		folio_get(hits.folio[0]);
-		err = QUEUED;
-	}
-	for (i = 0; i < hits.nr && err == -ENOENT; i++)
-		err = merge_with(scan, cand, hits.folio[i]);
+	certain = hits.nr == 1 && !hits.more && !cand->queued;
+	for (i = 0; i < hits.nr && fate == KSM_FATE_UNEQUAL; i++)
+		if (certain || match_seems_equal(match, cand, hits.folio[i]))
+			fate = match_hit(match, cand, hits.folio[i]);
+	/* Equals none of these, but perhaps another one. */
+	if (hits.more && fate == KSM_FATE_UNEQUAL)
+		ksm_page_read_next(ksm_item_chunk(item), ksm_item_place(item));
 	ksm_stable_hits_put(&hits);
-	return err;
+	return fate;
 }
 
-/* The zero page is mapped in the place of the item's. */
-static void release_zero(struct ksm_scan *scan, struct ksm_rmap_item *item)
+/* The zero page now takes the place of the item's page. */
+static void match_release_zero(struct ksm_match *match,
+			       struct ksm_rmap_item *item)
 {
-	count_tracked(scan);
+	match_count_tracked(match);
 	ksm_item_release(item, KSM_RELEASE_IF_UNNEEDED);
 }
 
-/* As match_stable(), with the zero page. */
-static int match_zero(struct ksm_scan *scan, struct ksm_candidate *cand)
+/* As match_stable(), for the zero page. */
+static enum ksm_fate match_zero(struct ksm_match *match,
+				struct ksm_candidate *cand)
 {
 	struct ksm_rmap_item *item = cand->item;
 	struct vm_area_struct *vma;
-	int err;
+	enum ksm_fate fate;
 
-	if (!leave_tree(item))
-		return -EAGAIN;
-	if (!mm_forbids_zeropage(ksm_scan_mm(scan)) &&
-	    queue(scan, cand, ZERO_PAGE(ksm_item_address(item))))
-		return QUEUED;
-	vma = ksm_find_vma(ksm_scan_mm(scan), ksm_item_address(item));
+	if (!match_leave_tree(item))
+		return KSM_FATE_BUSY;
+	if (!mm_forbids_zeropage(match->lock->mm) &&
+	    match_enqueue(match, cand, ZERO_PAGE(ksm_item_address(item))))
+		return KSM_FATE_QUEUED;
+	vma = ksm_mm_find_vma(match->lock, ksm_item_address(item));
 	if (!vma)
-		return -EAGAIN;
-	err = ksm_merge_zero(vma, item, cand->held ? cand->page : NULL);
-	if (!err)
-		release_zero(scan, item);
-	return err;
+		return KSM_FATE_BUSY;
+	fate = ksm_fate_of(ksm_merge_zero(vma, item,
+					  cand->held ? cand->page : NULL));
+	if (fate == KSM_FATE_MERGED)
+		match_release_zero(match, item);
+	return fate;
 }
 
-/* Looks for an equal page that is shared already. As match_stable(). */
-static int match_shared(struct ksm_scan *scan, struct ksm_candidate *cand)
+/* Looks for an equal page that is shared already. Returns as match_stable(). */
+static enum ksm_fate match_shared(struct ksm_match *match,
+				  struct ksm_candidate *cand)
 {
-	int err;
+	enum ksm_fate fate;
 
 	if (READ_ONCE(ksm_settings.use_zero_pages) &&
 	    ksm_is_zero_key(ksm_item_key(cand->item), cand->scope))
-		err = match_zero(scan, cand);
+		fate = match_zero(match, cand);
 	else
-		err = match_stable(scan, cand);
-	if (err == -EAGAIN)
-		retry_soon(cand->item);
-	return err;
+		fate = match_stable(match, cand);
+	if (fate == KSM_FATE_BUSY)
+		match_retry_soon(cand->item);
+	return fate;
 }
 
-static void read_page(struct ksm_scan *scan, struct ksm_candidate *cand)
+static void match_read_page(struct ksm_match *match, struct ksm_candidate *cand)
 {
+	struct ksm_batch *batch = match->batch;
 	struct ksm_candidate *next = cand + 1;
-	bool goes_on = next < scan->cand + scan->nr && next->held &&
+	bool goes_on = next < batch->cand + batch->nr && next->held &&
 		       next->want == KSM_WANT_READ;
 
 	if (!cand->read)
@@ -292,23 +188,26 @@ static void read_page(struct ksm_scan *scan, struct ksm_candidate *cand)
 	cand->read = true;
 }
 
-/* Takes the page's fingerprint, and returns whether the key is another one. */
-static bool read_content(struct ksm_scan *scan, struct ksm_candidate *cand)
+/* Takes the page's fingerprint. Returns whether its key has changed. */
+static bool match_read_content(struct ksm_match *match,
+			       struct ksm_candidate *cand)
 {
 	struct ksm_rmap_item *item = cand->item;
 	struct ksm_chunk *chunk = ksm_item_chunk(item);
 	unsigned int place = ksm_item_place(item);
 	u64 key;
 
-	read_page(scan, cand);
+	match_read_page(match, cand);
 	key = ksm_key(cand->fingerprint, cand->scope);
 	if (key == ksm_item_key(item) &&
 	    ksm_same_frame(chunk, place, page_to_pfn(cand->page)))
 		return false;
-	if (!leave_tree(item)) {
-		retry_soon(item);
+	if (!match_leave_tree(item)) {
+		match_retry_soon(item);
 		return false;
 	}
+	/* KSM_ITEM_SAME is about what was here before. */
+	ksm_item_set_state(item, KSM_ITEM_SEEN);
 	ksm_note_frame(chunk, place, page_to_pfn(cand->page));
 	if (key == ksm_item_key(item))
 		return false;
@@ -317,249 +216,341 @@ static bool read_content(struct ksm_scan *scan, struct ksm_candidate *cand)
 	return true;
 }
 
-/* Makes the item one that has no shared page. Returns whether it could. */
-static bool take_up(struct ksm_scan *scan, struct ksm_candidate *cand)
+/* Turns the item into one without a shared page. Returns whether it could. */
+static bool match_take_up(struct ksm_match *match, struct ksm_candidate *cand)
 {
 	struct ksm_rmap_item *item = cand->item;
 
 	switch (ksm_item_state(item)) {
 	case KSM_ITEM_FREE:
-		track(scan, item);
+		match_track(match, item);
 		return true;
 	case KSM_ITEM_STABLE:
-		/* A page of the same batch may have made it shared since. */
-		if (!cand->shared)
+		/* A page of the same batch may have made the item shared since. */
+		if (!cand->shared || !match->lock->held)
 			return false;
-		/* Somebody wrote to the shared page and has a copy now. */
-		return ksm_stable_unlink(item, KSM_RELEASE_IF_UNNEEDED);
+		/* Somebody wrote to the shared page, and now has a copy. */
+		return ksm_item_unlink(item, KSM_RELEASE_IF_GONE);
 	case KSM_ITEM_CLAIMED:
 		return false;
 	}
 	return true;
 }
 
-/* The page was read already, and has another key than at the last visit. */
-static bool has_new_key(struct ksm_candidate *cand)
+/* The page was read already, and its key has changed since the last visit. */
+static bool match_has_new_key(struct ksm_candidate *cand)
 {
 	return cand->read && ksm_key(cand->fingerprint, cand->scope) !=
 			     ksm_item_key(cand->item);
 }
 
 /*
- * The key that the page had at the last visit is tried first: where there is a
- * KSM page of that key, comparing with it takes the place of reading.
+ * Looks for a shared page that equals this one. %KSM_FATE_UNEQUAL: there is
+ * none, so ask the unstable tree for a page that is not shared.
+ *
+ * Tries the key of the last visit first: if there is a KSM page with that key,
+ * comparing with it takes the place of reading.
  */
-static void settle_private(struct ksm_scan *scan, struct ksm_candidate *cand)
+static enum ksm_fate match_private(struct ksm_match *match,
+				   struct ksm_candidate *cand)
 {
 	struct ksm_rmap_item *item = cand->item;
+	enum ksm_fate fate;
 
-	if (!take_up(scan, cand))
-		return;
-	if (ksm_item_key(item) && !has_new_key(cand)) {
-		if (match_shared(scan, cand) != -ENOENT || cand->changed)
-			return;
+	if (!match_take_up(match, cand))
+		return KSM_FATE_BUSY;
+	if (ksm_item_key(item) && !match_has_new_key(cand)) {
+		fate = match_shared(match, cand);
+		if (fate != KSM_FATE_UNEQUAL)
+			return fate;
+		if (cand->changed)
+			return KSM_FATE_CHANGED;
 		ksm_unstable_soon(ksm_item_key(item));
 	}
-	if (cand->want == KSM_WANT_READ && read_content(scan, cand)) {
+	if (cand->want == KSM_WANT_READ && match_read_content(match, cand)) {
 		cand->changed = true;
-		match_shared(scan, cand);
-		return;
+		fate = match_shared(match, cand);
+		return fate == KSM_FATE_UNEQUAL ? KSM_FATE_CHANGED : fate;
 	}
-	/* Who had claimed it may have given it back, without its key. */
+	/* Somebody may have claimed it and given it back without a key. */
 	if (ksm_item_state(item) == KSM_ITEM_SEEN && ksm_item_key(item))
-		match_unstable(scan, cand);
+		return KSM_FATE_UNEQUAL;
+	return KSM_FATE_BUSY;
 }
 
-static void settle_ksm_page(struct ksm_scan *scan, struct ksm_candidate *cand)
+static void match_ksm_page(struct ksm_match *match, struct ksm_candidate *cand)
 {
 	struct ksm_rmap_item *item = cand->item;
 	struct folio *folio = page_folio(cand->page);
 	struct vm_area_struct *vma;
 
-	if (ksm_item_state(item) == KSM_ITEM_STABLE &&
-	    ksm_item_node(item) == ksm_folio_node(folio)) {
-		folio_lock(folio);
-		ksm_stable_rehome(folio);
-		folio_unlock(folio);
+	vma = ksm_mm_find_vma(match->lock, ksm_item_address(item));
+	if (!vma)
 		return;
-	}
 	if (ksm_item_state(item) == KSM_ITEM_FREE)
-		track(scan, item);
+		match_track(match, item);
 	else if (ksm_item_state(item) == KSM_ITEM_UNSTABLE)
 		ksm_unstable_remove(item);
-	else if (ksm_item_state(item) == KSM_ITEM_STABLE)
-		ksm_stable_unlink(item, KSM_RELEASE_IF_UNNEEDED);
-	if (ksm_item_state(item) != KSM_ITEM_SEEN)
-		return;
+	else if (ksm_item_state(item) == KSM_ITEM_STABLE &&
+		 ksm_item_node(item) != ksm_folio_node(folio))
+		ksm_item_unlink(item, KSM_RELEASE_IF_UNNEEDED);
 
-	vma = ksm_find_vma(ksm_scan_mm(scan), ksm_item_address(item));
-	ksm_item_set_key(item, 0);
-	if (vma)
-		ksm_adopt(vma, item, folio);
+	if (ksm_item_state(item) == KSM_ITEM_SEEN)
+		ksm_item_set_key(item, 0);
+	else if (ksm_item_state(item) != KSM_ITEM_STABLE)
+		return;
+	ksm_adopt(vma, item, folio);
 }
 
 /*
- * A reference to one part is in the way of splitting a huge page for the sake
- * of another. So these are read first, and held no longer.
+ * A reference to one part keeps a huge page from being split for another part.
+ * So read all its parts first, and drop the references.
  */
-static void read_huge(struct ksm_scan *scan)
+static void match_read_huge(struct ksm_match *match)
 {
+	struct ksm_batch *batch = match->batch;
 	struct ksm_candidate *cand;
 
-	for (cand = scan->cand; cand < scan->cand + scan->nr; cand++) {
-		if (!PageTransCompound(cand->page) ||
+	for (cand = batch->cand; cand < batch->cand + batch->nr; cand++) {
+		if (!folio_test_large(page_folio(cand->page)) ||
 		    cand->want == KSM_WANT_ADOPT)
 			continue;
 		if (cand->want == KSM_WANT_READ)
-			read_page(scan, cand);
+			match_read_page(match, cand);
 		put_page(cand->page);
 		cand->held = false;
 	}
 }
 
 /*
- * A page that nothing maps any more was merged, and goes with our reference. To
- * free many at a time takes the locks of the LRU and of the zone once.
+ * A page that was merged, and that nothing maps any more, is freed with our
+ * last reference. Freeing many at once takes the LRU and zone locks only once.
  */
-static void let_go(struct ksm_scan *scan, struct ksm_candidate *cand)
+static void match_let_go(struct ksm_match *match, struct ksm_candidate *cand)
 {
 	struct folio *folio = page_folio(cand->page);
 
 	cand->held = false;
 	if (folio_mapped(folio))
 		folio_put(folio);
-	else if (!folio_batch_add(&scan->merged, folio))
-		folios_put(&scan->merged);
+	else if (!folio_batch_add(&match->merged, folio))
+		folios_put(&match->merged);
 }
 
 /*
- * Fetches what a candidate's turn begins with. A page without a key, whose shard
- * nobody can tell yet, is read for that, while its predecessor's is on its way;
- * so is one that was accessed, and most likely has another key by now.
+ * Fetches what the candidate's turn begins with. The shard of a page without a
+ * key is not known yet, so read the page to learn it, while the shard of its
+ * predecessor is on its way. Also read a page that was accessed, as its key has
+ * most likely changed.
  */
-static void look_ahead(struct ksm_scan *scan, unsigned int nr)
+static void match_look_ahead(struct ksm_match *match, unsigned int nr)
 {
-	struct ksm_candidate *cand = &scan->cand[nr];
+	struct ksm_candidate *cand = &match->batch->cand[nr];
 	u64 key;
 
-	if (nr >= scan->nr)
+	if (nr >= match->batch->nr)
 		return;
 	key = ksm_item_key(cand->item);
 	if (key)
 		ksm_shard_soon(key);
-	if (!cand->held || cand->want != KSM_WANT_READ || (key && !scan->smart))
+	if (!cand->held || cand->want != KSM_WANT_READ ||
+	    (key && !match->batch->accessed))
 		return;
-	read_page(scan, cand);
+	match_read_page(match, cand);
 	ksm_shard_soon(ksm_key(cand->fingerprint, cand->scope));
 }
 
-/* Tries all pages of the queue at once, or none where they are not together. */
-static void merge_at_once(struct ksm_scan *scan, unsigned int nr)
+/* Merges with one of the pages of a row, all of which are claimed. */
+static void match_row(struct ksm_match *match, struct ksm_candidate *cand,
+		      struct ksm_rmap_item **row, unsigned int nr)
 {
-	struct ksm_mapping_set set = { .map = scan->queue, .nr = nr };
-	unsigned long last = ksm_item_address(scan->queue[nr - 1].item);
+	struct ksm_rmap_item *item = cand->item;
+	enum ksm_fate fate = KSM_FATE_UNEQUAL;
+	u64 key = ksm_item_key(item);
+	unsigned int i;
+
+	for (i = 0; i < nr && fate == KSM_FATE_UNEQUAL; i++)
+		fate = ksm_pair_merge(match->lock, cand, &row[i]);
+	ksm_unstable_put_back(key, row, nr,
+			      fate == KSM_FATE_UNEQUAL ? item : NULL);
+	if (fate == KSM_FATE_BUSY)
+		match_retry_soon(item);
+	else if (fate == KSM_FATE_SAME)
+		ksm_item_set_state(item, KSM_ITEM_SEEN | KSM_ITEM_SAME);
+}
+
+/* Retries a page of the queue that was not merged together with the others. */
+static void match_by_itself(struct ksm_match *match, struct ksm_candidate *cand)
+{
+	struct ksm_rmap_item *row[KSM_SAME_KEY_MAX];
+	unsigned int nr;
+
+	if (match_private(match, cand) != KSM_FATE_UNEQUAL)
+		return;
+	nr = ksm_unstable_meet(cand->item, row);
+	if (nr)
+		match_row(match, cand, row, nr);
+}
+
+/*
+ * Tries all pages of the queue at once. Returns false if they no longer belong
+ * together.
+ */
+static bool match_at_once(struct ksm_match *match, unsigned int nr)
+{
+	struct ksm_mapping_set set = { .map = match->queue, .nr = nr };
+	unsigned long last = ksm_item_address(match->queue[nr - 1].item);
 	struct ksm_mapping *map;
 
-	set.vma = ksm_find_vma(ksm_scan_mm(scan),
-			       ksm_item_address(scan->queue[0].item));
-	if (!set.vma || last >= set.vma->vm_end) {
-		for (map = set.map; map < set.map + nr; map++)
-			map->err = -ENOENT;
-		return;
-	}
+	set.vma = ksm_mm_find_vma(match->lock,
+				  ksm_item_address(match->queue[0].item));
+	if (!set.vma || last >= set.vma->vm_end)
+		return false;
 	ksm_merge_set(&set);
-	/* Of the others, what they come to by themselves is told. */
+	/* Those that failed are traced when they are retried. */
 	for (map = set.map; map < set.map + nr; map++)
 		if (!map->err || map->err == -EAGAIN)
 			ksm_trace_merge(set.vma, map);
+	return true;
 }
 
 /*
  * Merges what was put off until now, while the mmap_lock was held all the time.
- * What was no match, or had to be waited for, is tried by itself.
+ * A page that was no match, or whose KSM page was busy, is retried alone:
+ * nothing is queued twice, so the queue stays empty.
  */
-static void merge_queue(struct ksm_scan *scan)
+static void match_flush(struct ksm_match *match)
 {
-	unsigned int i, nr = scan->nr_queue;
+	unsigned int i, nr = match->nr_queue;
+	enum ksm_fate apart;
+	bool together;
 
 	if (!nr)
 		return;
-	merge_at_once(scan, nr);
-	scan->nr_queue = 0;
+	together = match_at_once(match, nr);
+	apart = match->lock->held ? KSM_FATE_UNEQUAL : KSM_FATE_BUSY;
+	match->nr_queue = 0;
 	for (i = 0; i < nr; i++) {
-		struct ksm_mapping *map = &scan->queue[i];
+		struct ksm_mapping *map = &match->queue[i];
 		bool is_zero = is_zero_pfn(page_to_pfn(map->kpage));
+		enum ksm_fate fate = together ? ksm_fate_of(map->err) : apart;
 
 		if (!is_zero)
 			put_page(map->kpage);
-		if (map->err == -EAGAIN)
-			retry_soon(map->item);
-		else if (map->err)
-			settle_private(scan, scan->queued[i]);
+		if (fate == KSM_FATE_BUSY)
+			match_retry_soon(map->item);
+		else if (fate != KSM_FATE_MERGED)
+			match_by_itself(match, match->queued[i]);
 		else if (is_zero)
-			release_zero(scan, map->item);
-		let_go(scan, scan->queued[i]);
+			match_release_zero(match, map->item);
+		match_let_go(match, match->queued[i]);
 	}
 }
 
-static bool waits_in_queue(struct ksm_scan *scan, struct ksm_candidate *cand)
+/*
+ * Looks for an equal page without a duplicate; if there is none, enters this
+ * one.
+ */
+static void match_unstable(struct ksm_match *match, struct ksm_candidate *cand)
 {
-	return scan->nr_queue && scan->queued[scan->nr_queue - 1] == cand;
+	struct ksm_rmap_item *row[KSM_SAME_KEY_MAX];
+	unsigned int nr;
+
+	nr = ksm_unstable_meet(cand->item, row);
+	if (!nr)
+		return;
+	/* Merging with one of them may let go of the mmap_lock. */
+	match_flush(match);
+	match_row(match, cand, row, nr);
 }
 
-static void settle_candidates(struct ksm_scan *scan)
+/* The mmap_lock was lost: makes sure that the page is visited again. */
+static void match_leave_out(struct ksm_candidate *cand)
 {
+	/* The item may belong to somebody else now, but not its count of visits. */
+	if (ksm_item_state(cand->item) != KSM_ITEM_FREE)
+		ksm_page_read_next(ksm_item_chunk(cand->item),
+				   ksm_item_place(cand->item));
+}
+
+static void match_one(struct ksm_match *match, struct ksm_candidate *cand)
+{
+	if (!match->lock->held)
+		match_leave_out(cand);
+	else if (cand->want == KSM_WANT_ADOPT)
+		match_ksm_page(match, cand);
+	else if (match_private(match, cand) == KSM_FATE_UNEQUAL)
+		match_unstable(match, cand);
+}
+
+static bool match_is_queued(struct ksm_match *match, struct ksm_candidate *cand)
+{
+	return match->nr_queue && match->queued[match->nr_queue - 1] == cand;
+}
+
+static void match_candidates(struct ksm_match *match)
+{
+	struct ksm_batch *batch = match->batch;
 	struct ksm_candidate *cand;
 	unsigned int i;
 
-	look_ahead(scan, 0);
-	for (i = 0; i < scan->nr; i++) {
-		look_ahead(scan, i + 1);
-		cand = &scan->cand[i];
-		if (cand->want == KSM_WANT_ADOPT)
-			settle_ksm_page(scan, cand);
-		else
-			settle_private(scan, cand);
-		if (cand->held && !waits_in_queue(scan, cand))
-			let_go(scan, cand);
-		if (scan->nr_queue == KSM_MERGE_BATCH)
-			merge_queue(scan);
-		/* Nothing but references to pages is taken across this. */
-		if (mmap_lock_is_contended(ksm_scan_mm(scan)) ||
-		    need_resched()) {
-			merge_queue(scan);
-			ksm_scan_give_way(scan);
+	match_look_ahead(match, 0);
+	for (i = 0; i < batch->nr; i++) {
+		match_look_ahead(match, i + 1);
+		cand = &batch->cand[i];
+		match_one(match, cand);
+		if (cand->held && !match_is_queued(match, cand))
+			match_let_go(match, cand);
+		if (match->nr_queue == KSM_MERGE_BATCH)
+			match_flush(match);
+		/* Across this, hold nothing but references to pages. */
+		if (match->lock->held && ksm_mm_is_wanted(match->lock)) {
+			match_flush(match);
+			ksm_mm_give_way(match->lock);
 		}
 	}
-	merge_queue(scan);
+	match_flush(match);
+}
+
+/* A search for forks may take many steps: after so many, the rest waits. */
+#define MATCH_DEBT_MAX	1024
+
+/* Releases the items of pages that are no longer mapped. */
+static void match_gone(struct ksm_match *match)
+{
+	struct ksm_batch *batch = match->batch;
+	unsigned int i;
+
+	for (i = 0; i < batch->nr_gone && match->lock->held; i++) {
+		struct ksm_rmap_item *item = batch->gone[i];
+
+		/* A later full scan finds the others. */
+		if (atomic_read(&ksm_item_chunk(item)->slot->debt) >= MATCH_DEBT_MAX)
+			break;
+		/*
+		 * It may be in swap, and come back while others hold the
+		 * mmap_lock.
+		 */
+		ksm_item_release(item, KSM_RELEASE_IF_GONE);
+		if (ksm_mm_is_wanted(match->lock))
+			ksm_mm_give_way(match->lock);
+	}
 }
 
 /**
- * ksm_settle - deal with the pages of a batch
- * @scan: what was collected; empty afterwards
+ * ksm_match_batch - match the pages of a batch
+ * @match: the worker's state; its batch is empty afterwards
  *
- * Context: mmap_lock held for reading, here and at the end, but not always in
- *	between.
+ * Context: mmap_lock held for reading, but it may be dropped in between; still
+ *	held at the end if @match->lock says so.
  */
-void ksm_settle(struct ksm_scan *scan)
+void ksm_match_batch(struct ksm_match *match)
 {
-	unsigned int i;
-
-	for (i = 0; i < scan->nr_gone; i++) {
-		struct ksm_rmap_item *item = scan->gone[i];
-		bool shares = ksm_item_state(item) == KSM_ITEM_STABLE;
-
-		ksm_item_release(item, scan->swapped[i] && shares ?
-				 KSM_RELEASE_IF_STALE : KSM_RELEASE_IF_UNNEEDED);
-	}
-	read_huge(scan);
-	settle_candidates(scan);
-	folios_put(&scan->merged);
-	count_tracked(scan);
-	scan->nr_gone = 0;
-	scan->nr = 0;
+	match_gone(match);
+	match_read_huge(match);
+	match_candidates(match);
+	folios_put(&match->merged);
+	match_count_tracked(match);
+	match->batch->nr_gone = 0;
+	match->batch->nr = 0;
 }
-
-#ifdef CONFIG_KSM_KUNIT_TEST
-#include "tests/match_kunit.c"
-#endif

@@ -1,24 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Merging: write-protect a page, compare it, and map a KSM page in its place;
- * or make it a KSM page itself.
+ * Merging: write-protect a page, compare it, and map a KSM page in its place.
  *
- * This is where the promise is kept that no byte changes under a process:
- * nothing is mapped in a page's place unless both were compared in full while
- * no PTE and nobody else could write to either.
+ * This file keeps the promise that no byte changes under a process: a page is
+ * mapped in another one's place only after both were compared in full, while no
+ * PTE and nobody else could write to either.
  *
  * TLBs are flushed once for all pages of a set that are protected, and once for
- * all that are replaced. Until that second flush a CPU may go on reading a page
- * that was replaced: what it sees is the same, as long as nobody writes to the
- * page or frees it, and for that nobody may while we have a reference.
+ * all that are replaced. Until the second flush, a CPU may go on reading a page
+ * that was replaced. It sees the same content as long as nobody writes to that
+ * page or frees it, which nobody may do while we have a reference.
  */
+#include <kunit/static_stub.h>
 #include <linux/highmem.h>
 #include <linux/hugetlb.h>	/* flush_tlb_range() */
 #include <linux/mm.h>
-#include <linux/memremap.h>
 #include <linux/mmu_notifier.h>
 #include <linux/page-flags.h>
-#include <linux/pagewalk.h>
 #include <linux/rmap.h>
 #include <linux/string.h>
 #include <linux/swap.h>
@@ -26,115 +24,35 @@
 #include <trace/events/ksm.h>
 
 #include "../internal.h"
+#include "key.h"
 #include "merge.h"
+#include "node.h"
+#include "page.h"
+#include "rmap.h"
+#include "rmap_item.h"
+#include "sharer.h"
+#include "slot.h"
+#include "stable.h"
 
-/**
- * ksm_scope - with whom may this page share?
- * @page: the page
- *
- * Return: a number; pages of equal numbers may share.
- */
-unsigned int ksm_scope(struct page *page)
-{
-	return READ_ONCE(ksm_settings.merge_across_nodes) ? 0 :
-							    page_to_nid(page);
-}
+/* -------------------------------------------- secondary MMUs, page tables */
 
-/**
- * ksm_find_vma - the VMA of an address, if its pages may be merged
- * @mm: the mm
- * @addr: the address
- *
- * Context: mmap_lock held.
- * Return: the VMA, or NULL.
- */
-struct vm_area_struct *ksm_find_vma(struct mm_struct *mm, unsigned long addr)
-{
-	struct vm_area_struct *vma;
-
-	if (ksm_mm_exiting(mm))
-		return NULL;
-	vma = vma_lookup(mm, addr);
-	if (!vma || !(vma->vm_flags & VM_MERGEABLE) || !vma->anon_vma)
-		return NULL;
-	return vma;
-}
-
-/**
- * ksm_get_page - get the anonymous page that is mapped at an address
- * @vma: the VMA
- * @addr: the address
- *
- * Context: mmap_lock held.
- * Return: the page with a reference, or NULL.
- */
-struct page *ksm_get_page(struct vm_area_struct *vma, unsigned long addr)
-{
-	struct page *page = NULL;
-	struct folio_walk fw;
-	struct folio *folio;
-
-	folio = folio_walk_start(&fw, vma, addr, 0);
-	if (!folio)
-		return NULL;
-	if (fw.page && folio_test_anon(folio) && !folio_is_zone_device(folio) &&
-	    !PageHWPoison(fw.page)) {
-		page = fw.page;
-		folio_get(folio);
-	}
-	folio_walk_end(&fw, vma);
-	return page;
-}
-
-/**
- * ksm_lock_private - lock a page that is to be merged
- * @page: the page; the caller has a reference
- *
- * Splits the huge page that it is part of. Never waits: a page that is busy is
- * left for another visit.
- *
- * Return: 0; -EAGAIN: it is busy; -ENOENT: it is not to be merged any more.
- */
-int ksm_lock_private(struct page *page)
-{
-	struct folio *folio = page_folio(page);
-
-	if (!folio_trylock(folio))
-		return -EAGAIN;
-	/* Afterwards it is @page's own folio that is locked. */
-	if (folio_test_large(folio) && split_huge_page(page)) {
-		folio_unlock(folio);
-		return -EAGAIN;
-	}
-	folio = page_folio(page);
-	if (!folio_test_anon(folio) || folio_test_ksm(folio)) {
-		folio_unlock(folio);
-		return -ENOENT;
-	}
-	return 0;
-}
-
-/* ------------------------------------------------ secondary MMUs, page tables */
-
-static unsigned long address(const struct ksm_mapping *map)
-{
-	return ksm_item_address(map->item);
-}
-
-/* What follows one another is told of at a time. */
-static void notify(struct ksm_mapping_set *set,
-		   void (*tell)(struct mmu_notifier_range *range))
+/* Notifies once for mappings that follow each other. */
+static void merge_notify(struct ksm_mapping_set *set,
+			 void (*tell)(struct mmu_notifier_range *range))
 {
 	struct ksm_mapping *map = set->map, *end = map + set->nr;
 	struct mmu_notifier_range range;
 	unsigned long first, next;
 
 	while (map < end) {
-		first = address(map);
+		first = map->addr;
 		next = first;
-		for (; map < end && address(map) == next; map++)
+		for (; map < end && map->addr == next; map++)
 			next += PAGE_SIZE;
-		/* Start says so by itself, but to a range that is not kept. */
+		/*
+		 * The start calls this itself, but not for a range that is not
+		 * kept.
+		 */
 		mmu_notifier_range_init(&range, MMU_NOTIFY_CLEAR,
 					MMU_NOTIFIER_RANGE_BLOCKABLE,
 					set->vma->vm_mm, first, next);
@@ -143,61 +61,66 @@ static void notify(struct ksm_mapping_set *set,
 }
 
 /**
- * ksm_notify_start - keep secondary MMUs from the pages of a set
+ * ksm_notify_start - keep secondary MMUs away from the pages of a set
  * @set: the set
  *
  * Context: sleeps.
  */
 void ksm_notify_start(struct ksm_mapping_set *set)
 {
-	notify(set, mmu_notifier_invalidate_range_start);
+	merge_notify(set, mmu_notifier_invalidate_range_start);
 }
 
 /**
- * ksm_notify_end - let secondary MMUs map again what is there
+ * ksm_notify_end - let secondary MMUs map the pages again
  * @set: the set
  *
  * Context: sleeps.
  */
 void ksm_notify_end(struct ksm_mapping_set *set)
 {
-	notify(set, mmu_notifier_invalidate_range_end);
+	merge_notify(set, mmu_notifier_invalidate_range_end);
 }
 
-static pte_t *lock_pte(struct ksm_mapping_set *set, struct ksm_mapping *map,
-		       spinlock_t **ptl)
+static pte_t *merge_lock_pte(struct ksm_mapping_set *set,
+			     struct ksm_mapping *map, spinlock_t **ptl)
 {
 	struct mm_struct *mm = set->vma->vm_mm;
 
 	if (!set->pmd)
-		set->pmd = mm_find_pmd(mm, address(map));
+		set->pmd = mm_find_pmd(mm, map->addr);
 	if (!set->pmd)
 		return NULL;
-	return pte_offset_map_lock(mm, set->pmd, address(map), ptl);
+	return pte_offset_map_lock(mm, set->pmd, map->addr, ptl);
 }
 
-static pte_t *pte_of(struct ksm_mapping_set *set, struct ksm_mapping *map,
-		     pte_t *first)
+static pte_t *merge_pte_of(struct ksm_mapping_set *set, struct ksm_mapping *map,
+			   pte_t *first)
 {
-	return first + ((address(map) - address(set->map)) >> PAGE_SHIFT);
+	return first + ((map->addr - set->map->addr) >> PAGE_SHIFT);
 }
 
 /* ------------------------------------------------------------- protecting */
 
-/*
- * Is anybody else using the page than those that map it, the swap cache and
- * we? They may be about to write to it, without any PTE to stop them.
+/**
+ * ksm_unknown_references - count references to a page that are not known
+ * @folio: the page; each mapping, and the swap cache for each of its pages, have one
+ *	that is
+ *
+ * The owner of such a reference may write to the page, and no PTE can stop it.
+ *
+ * Return: how many, including the caller's; only a hint unless the page is
+ *	protected.
  */
-static bool used_elsewhere(struct folio *folio)
+int ksm_unknown_references(struct folio *folio)
 {
-	int expected = folio_mapcount(folio) + folio_test_swapcache(folio) + 1;
-
-	return folio_ref_count(folio) != expected;
+	return folio_ref_count(folio) - folio_mapcount(folio) -
+	       (folio_test_swapcache(folio) ? folio_nr_pages(folio) : 0);
 }
 
-/* Takes a PTE away that somebody may write by. */
-static void take_away(struct vm_area_struct *vma, struct ksm_mapping *map,
-		      pte_t *ptep)
+/* Clears a PTE that somebody may write through. */
+static void merge_clear_pte(struct vm_area_struct *vma, struct ksm_mapping *map,
+			    pte_t *ptep)
 {
 	map->pte = ptep_get(ptep);
 	if (!pte_present(map->pte) ||
@@ -208,20 +131,22 @@ static void take_away(struct vm_area_struct *vma, struct ksm_mapping *map,
 	if (!pte_write(map->pte) && !pte_dirty(map->pte) &&
 	    !PageAnonExclusive(map->page) && !mm_tlb_flush_pending(vma->vm_mm))
 		return;
-	flush_cache_page(vma, address(map), page_to_pfn(map->page));
-	map->pte = ptep_get_and_clear(vma->vm_mm, address(map), ptep);
+	flush_cache_page(vma, map->addr, page_to_pfn(map->page));
+	map->pte = ptep_get_and_clear(vma->vm_mm, map->addr, ptep);
 	map->cleared = true;
 }
 
-/* Puts it back: without the right to write, or as it was. */
-static void put_back(struct vm_area_struct *vma, struct ksm_mapping *map,
-		     pte_t *ptep)
+/* Puts the PTE back: without the right to write, or as it was. */
+static void merge_restore_pte(struct vm_area_struct *vma,
+			      struct ksm_mapping *map, pte_t *ptep)
 {
 	struct folio *folio = page_folio(map->page);
 
-	if (used_elsewhere(folio) ||
-	    (PageAnonExclusive(map->page) &&
-	     folio_try_share_anon_rmap_pte(folio, map->page)))
+	/* A reference to a KSM page does not let its owner write. */
+	if (!map->moves &&
+	    (ksm_unknown_references(folio) != 1 ||
+	     (PageAnonExclusive(map->page) &&
+	      folio_try_share_anon_rmap_pte(folio, map->page))))
 		map->err = -EAGAIN;
 	if (!map->cleared)
 		return;
@@ -230,16 +155,16 @@ static void put_back(struct vm_area_struct *vma, struct ksm_mapping *map,
 			folio_mark_dirty(folio);
 		map->pte = pte_wrprotect(pte_mkclean(map->pte));
 	}
-	set_pte_at(vma->vm_mm, address(map), ptep, map->pte);
+	set_pte_at(vma->vm_mm, map->addr, ptep, map->pte);
 }
 
 /*
- * The page-table lock is held. GUP-fast takes no lock: it gets its reference
- * first and then looks whether the PTE is the same. With the PTE empty and
- * flushed, either the reference is there to be counted now, or it will not be
- * taken.
+ * The page-table lock is held. GUP-fast takes no lock: it takes its reference
+ * first, and then checks that the PTE is still the same. Once the PTE is empty
+ * and flushed, either the reference is there to be counted, or it will not be
+ * kept.
  */
-static void protect_locked(struct ksm_mapping_set *set, pte_t *first)
+static void merge_protect_ptes(struct ksm_mapping_set *set, pte_t *first)
 {
 	struct ksm_mapping *map, *end = set->map + set->nr;
 	unsigned long from = 0, to = 0;
@@ -247,34 +172,35 @@ static void protect_locked(struct ksm_mapping_set *set, pte_t *first)
 	for (map = set->map; map < end; map++) {
 		if (map->err)
 			continue;
-		take_away(set->vma, map, pte_of(set, map, first));
+		merge_clear_pte(set->vma, map, merge_pte_of(set, map, first));
 		if (!map->cleared)
 			continue;
-		from = to ? from : address(map);
-		to = address(map) + PAGE_SIZE;
+		from = to ? from : map->addr;
+		to = map->addr + PAGE_SIZE;
 	}
 	if (to)
 		flush_tlb_range(set->vma, from, to);
 	for (map = set->map; map < end; map++)
 		if (!map->err)
-			put_back(set->vma, map, pte_of(set, map, first));
+			merge_restore_pte(set->vma, map,
+					  merge_pte_of(set, map, first));
 }
 
 /**
  * ksm_protect - make sure that nobody can write to the pages of a set
- * @set: the set; whether a page is protected is then told by its err. It stays
- *	so as long as the page is locked.
+ * @set: the set; the err of each mapping then tells whether its page is
+ *	protected. It stays protected as long as it is locked.
  *
- * Context: the pages are locked, secondary MMUs are shut out.
+ * Context: the pages are locked, secondary MMUs are kept out.
  */
 void ksm_protect(struct ksm_mapping_set *set)
 {
 	struct ksm_mapping *map;
 	spinlock_t *ptl;
-	pte_t *first = lock_pte(set, set->map, &ptl);
+	pte_t *first = merge_lock_pte(set, set->map, &ptl);
 
 	if (first) {
-		protect_locked(set, first);
+		merge_protect_ptes(set, first);
 		pte_unmap_unlock(first, ptl);
 		return;
 	}
@@ -284,9 +210,9 @@ void ksm_protect(struct ksm_mapping_set *set)
 
 /* -------------------------------------------------------------- replacing */
 
-/* The PTE of @kpage that takes the place of @old, with what user space sees. */
-static pte_t shared_pte(struct vm_area_struct *vma, struct page *kpage,
-			pte_t old)
+/* The PTE of @kpage that replaces @old and keeps what user space sees of it. */
+static pte_t merge_shared_pte(struct vm_area_struct *vma, struct page *kpage,
+			      pte_t old)
 {
 	pgprot_t prot = vma->vm_page_prot;
 	pte_t pte;
@@ -297,16 +223,20 @@ static pte_t shared_pte(struct vm_area_struct *vma, struct page *kpage,
 	else
 		pte = mk_pte(kpage, prot);
 	pte = pte_wrprotect(pte);
-	/* Making a PTE dirty may have set this one, too. */
+	/* Making a PTE dirty may have set the soft-dirty bit, too. */
 	pte = pte_soft_dirty(old) ? pte_mksoft_dirty(pte) :
 				    pte_clear_soft_dirty(pte);
-	if (pte_uffd_wp(old))
-		pte = pte_mkuffd_wp(pte);
+	if (pte_uffd(old)) {
+		pte = pte_mkuffd(pte);
+		/* userfaultfd has to hear of the next read as well. */
+		if (userfaultfd_rwp(vma))
+			pte = pte_modify(pte, PAGE_NONE);
+	}
 	return pte;
 }
 
-static void replace_locked(struct vm_area_struct *vma, struct ksm_mapping *map,
-			   pte_t *ptep)
+static void merge_replace_pte(struct vm_area_struct *vma,
+			      struct ksm_mapping *map, pte_t *ptep)
 {
 	struct folio *folio = page_folio(map->page);
 	struct mm_struct *mm = vma->vm_mm;
@@ -319,13 +249,13 @@ static void replace_locked(struct vm_area_struct *vma, struct ksm_mapping *map,
 	} else {
 		folio_get(page_folio(kpage));
 		folio_add_anon_rmap_pte(page_folio(kpage), kpage, vma,
-					address(map), RMAP_NONE);
+					map->addr, RMAP_NONE);
 	}
 
-	flush_cache_page(vma, address(map), page_to_pfn(map->page));
-	/* To be flushed with the others. */
-	old = ptep_get_and_clear(mm, address(map), ptep);
-	set_pte_at(mm, address(map), ptep, shared_pte(vma, kpage, old));
+	flush_cache_page(vma, map->addr, page_to_pfn(map->page));
+	/* To be flushed together with the others. */
+	old = ptep_get_and_clear(mm, map->addr, ptep);
+	set_pte_at(mm, map->addr, ptep, merge_shared_pte(vma, kpage, old));
 
 	folio_remove_rmap_pte(folio, map->page, vma);
 	if (!folio_mapped(folio))
@@ -333,48 +263,37 @@ static void replace_locked(struct vm_area_struct *vma, struct ksm_mapping *map,
 	folio_put(folio);
 }
 
-/* Maps what was compared in the page's place, unless the PTE has changed since. */
-static int replace(struct ksm_mapping_set *set, struct ksm_mapping *map)
+/* Maps @kpage in the page's place, unless the PTE has changed since. */
+static int merge_replace(struct ksm_mapping_set *set, struct ksm_mapping *map)
 {
 	spinlock_t *ptl;
 	pte_t *ptep;
 	bool same;
 
-	ptep = lock_pte(set, map, &ptl);
+	ptep = merge_lock_pte(set, map, &ptl);
 	if (!ptep)
 		return -EAGAIN;
-	/* That it was read meanwhile does not matter. */
+	/* Reads in the meantime do not matter. */
 	same = pte_same(pte_mkyoung(ptep_get(ptep)), pte_mkyoung(map->pte));
 	if (same)
-		replace_locked(set->vma, map, ptep);
+		merge_replace_pte(set->vma, map, ptep);
 	pte_unmap_unlock(ptep, ptl);
 	return same ? 0 : -EAGAIN;
 }
 
 /**
- * ksm_sync_content - have the kernel see what processes have written
+ * ksm_sync_content - let the kernel see what processes have written
  * @vma: the VMA
  * @map: one of its mappings
  *
- * Where caches go by address, what a process wrote may not be seen from here
- * yet, and what was read here before may be seen still. That made a hint wrong;
- * now it counts.
+ * Where caches go by virtual address, the kernel may not see yet what a process
+ * wrote, and may still see what it read before. For a hint that does not
+ * matter, but here it does.
  */
 void ksm_sync_content(struct vm_area_struct *vma, struct ksm_mapping *map)
 {
-	flush_anon_page(vma, map->page, address(map));
+	flush_anon_page(vma, map->page, map->addr);
 	flush_dcache_page(map->page);
-}
-
-/**
- * ksm_has_odd_pgoff - does the index of a page not follow from its chunk?
- * @vma: the VMA of the page
- * @item: its item
- */
-bool ksm_has_odd_pgoff(struct vm_area_struct *vma, struct ksm_rmap_item *item)
-{
-	return linear_page_index(vma, ksm_item_address(item)) !=
-	       ksm_item_chunk(item)->pgoff + ksm_item_place(item);
 }
 
 /**
@@ -382,7 +301,7 @@ bool ksm_has_odd_pgoff(struct vm_area_struct *vma, struct ksm_rmap_item *item)
  * @vma: the VMA of the item
  * @item: the item, whose PTE maps the page
  * @kfolio: the KSM page, locked
- * @anon_vma: covers the mapping, and those that stem from it
+ * @anon_vma: covers the mapping and those that stem from it
  */
 void ksm_link_item(struct vm_area_struct *vma, struct ksm_rmap_item *item,
 		   struct folio *kfolio, struct anon_vma *anon_vma)
@@ -392,70 +311,66 @@ void ksm_link_item(struct vm_area_struct *vma, struct ksm_rmap_item *item,
 }
 
 /*
- * A KSM page's lock is held for as long as it takes to change a PTE and a list.
- * Workers that meet at a popular page would spend more time on falling asleep
- * and being woken than on that. Others may keep it for longer, and are waited
- * for where the page to be replaced is not kept from its users meanwhile.
+ * May another mapping share this KSM page? It is locked. Since it was found its
+ * memory may have failed, or it has moved to another node: it is not to attract
+ * anybody there, and the next visit to one who shares it will see to that.
  */
-#define LOCK_SPINS	256
-#define LOCK_WAITS	3
-
-static bool spin_for_lock(struct folio *kfolio)
+static bool merge_may_join(struct folio *kfolio, struct page *page)
 {
-	unsigned int spins;
+	unsigned int scope = ksm_scope(page);
 
-	for (spins = 0; spins < LOCK_SPINS; spins++) {
-		if (!folio_test_locked(kfolio) && folio_trylock(kfolio))
-			return true;
-		cpu_relax();
-	}
-	return false;
+	return ksm_stable_has_room(kfolio) && !folio_test_hwpoison(kfolio) &&
+	       ksm_folio_node(kfolio)->scope == scope &&
+	       ksm_scope(&kfolio->page) == scope;
 }
 
-/* Maps a KSM page, which equals the page, and makes the item one of its sharers. */
-static int share_with(struct ksm_mapping_set *set, struct ksm_mapping *map)
+/* Maps a KSM page that equals the page, and makes the item share it. */
+static int merge_share(struct ksm_mapping_set *set, struct ksm_mapping *map)
 {
 	struct folio *kfolio = page_folio(map->kpage);
-	int err = -EAGAIN;
+	int err = -ENOENT;
 
-	if (!spin_for_lock(kfolio))
+	KUNIT_STATIC_STUB_REDIRECT(merge_share, set, map);
+	if (!ksm_lock_kpage(kfolio))
 		return -EBUSY;
-	/* Its memory may have failed since it was found: not to be used again. */
-	if (!ksm_stable_has_room(kfolio) || folio_test_hwpoison(kfolio)) {
-		err = -ENOENT;
-	} else if (ksm_folio_node(kfolio)->scope == ksm_scope(map->page)) {
+	if (merge_may_join(kfolio, map->page)) {
 		/*
-		 * Its last sharer may have declared it free (MADV_FREE), in
-		 * which case reclaim would drop it; the new one has not.
+		 * Its last sharer may have freed it by MADV_FREE, and reclaim
+		 * would drop it then. The new sharer has not.
 		 */
 		folio_mark_dirty(kfolio);
-		err = replace(set, map);
+		err = merge_replace(set, map);
 	}
-	if (!err)
+	if (!err) {
+		/* Both are locked, so nobody sees the mapping without an item. */
+		if (map->moves)
+			ksm_stable_leave(page_folio(map->page), map->item);
 		ksm_link_item(set->vma, map->item, kfolio, set->vma->anon_vma);
+	}
 	folio_unlock(kfolio);
 	return err;
 }
 
 /*
- * Compares and replaces. What a KSM page holds does not change as long as there
- * is a reference: it need not be locked to be compared.
+ * Compares and replaces. The content of a KSM page does not change as long as
+ * there is a reference, so it need not be locked to be compared.
  */
-static int substitute_one(struct ksm_mapping_set *set, struct ksm_mapping *map)
+static int merge_substitute_one(struct ksm_mapping_set *set,
+				struct ksm_mapping *map)
 {
 	ksm_sync_content(set->vma, map);
 	if (!ksm_pages_equal(map->page, map->kpage))
 		return -ENOENT;
 	if (is_zero_pfn(page_to_pfn(map->kpage)))
-		return replace(set, map);
-	return share_with(set, map);
+		return merge_replace(set, map);
+	return merge_share(set, map);
 }
 
 /*
- * Secondary MMUs are shut out all the way through, so that they need not be told
- * twice.
+ * Keeps secondary MMUs out from start to end, so that they are notified only
+ * once.
  */
-static void substitute(struct ksm_mapping_set *set)
+static void merge_substitute(struct ksm_mapping_set *set)
 {
 	struct ksm_mapping *map, *end = set->map + set->nr;
 	struct mm_struct *mm = set->vma->vm_mm;
@@ -463,16 +378,19 @@ static void substitute(struct ksm_mapping_set *set)
 
 	ksm_notify_start(set);
 	ksm_protect(set);
-	/* Others, who see the new PTEs, are told that TLBs may have the old. */
+	/*
+	 * Tell others, who see the new PTEs, that TLBs may still hold the old
+	 * ones.
+	 */
 	inc_tlb_flush_pending(mm);
 	for (map = set->map; map < end; map++) {
 		if (map->err)
 			continue;
-		map->err = substitute_one(set, map);
+		map->err = merge_substitute_one(set, map);
 		if (map->err)
 			continue;
-		from = to ? from : address(map);
-		to = address(map) + PAGE_SIZE;
+		from = to ? from : map->addr;
+		to = map->addr + PAGE_SIZE;
 	}
 	if (to)
 		flush_tlb_range(set->vma, from, to);
@@ -480,21 +398,48 @@ static void substitute(struct ksm_mapping_set *set)
 	ksm_notify_end(set);
 }
 
-/* What takes a huge page apart has to be certain, as far as one can be. */
-static bool worth_splitting(struct page *page, struct page *kpage)
+/* Before a huge page is split, be as certain as possible that it is worth it. */
+static bool merge_worth_splitting(struct page *page, struct page *kpage)
 {
-	return !PageTransCompound(page) || ksm_pages_equal(page, kpage);
+	return !folio_test_large(page_folio(page)) || ksm_pages_equal(page, kpage);
 }
 
-static int lock_one(struct ksm_mapping *map)
+/* May a mapping leave its KSM page, which is locked? Not if forks are found by its item. */
+static bool merge_may_leave(struct ksm_mapping *map)
 {
-	if (PageKsm(map->page) || !worth_splitting(map->page, map->kpage))
+	struct folio *folio = page_folio(map->page);
+
+	if (!ksm_folio_node(folio))
+		return false;
+	return ksm_item_state(map->item) != KSM_ITEM_STABLE ||
+	       !ksm_item_must_stay(folio, map->item);
+}
+
+/* Locks a KSM page that a mapping leaves. */
+static int merge_lock_to_leave(struct ksm_mapping *map)
+{
+	struct folio *folio = page_folio(map->page);
+
+	if (!folio_trylock(folio))
+		return -EAGAIN;
+	if (merge_may_leave(map))
+		return 0;
+	folio_unlock(folio);
+	return -ENOENT;
+}
+
+static int merge_lock_one(struct ksm_mapping *map)
+{
+	if (map->moves)
+		return merge_lock_to_leave(map);
+	if (folio_test_ksm(page_folio(map->page)) ||
+	    !merge_worth_splitting(map->page, map->kpage))
 		return -ENOENT;
-	return ksm_lock_private(map->page);
+	return ksm_lock_private(map->page, map->item);
 }
 
 /**
- * ksm_trace_merge - tell who traces what has become of a merge
+ * ksm_trace_merge - trace the result of a merge
  * @vma: the VMA
  * @map: the mapping, with its err
  */
@@ -511,10 +456,10 @@ void ksm_trace_merge(struct vm_area_struct *vma, struct ksm_mapping *map)
 
 /**
  * ksm_merge_set - map other pages in the places of equal ones
- * @set: the pages, of which none was split from a huge page if there are several
+ * @set: the pages; if there are several, none was split from a huge page
  *
- * What has become of each is told by its err: where that is 0, the item is
- * %KSM_ITEM_STABLE, or its state is as it was if the zero page took the place.
+ * The err of each tells what has become of it: if that is 0, the item is
+ * %KSM_ITEM_STABLE, or its state is unchanged if the zero page took the place.
  *
  * Context: mmap_lock held for reading; no folio lock held; sleeps.
  */
@@ -524,35 +469,36 @@ void ksm_merge_set(struct ksm_mapping_set *set)
 	bool locked[KSM_MERGE_BATCH], any = false;
 
 	for (map = set->map; map < end; map++) {
-		map->err = lock_one(map);
+		map->err = merge_lock_one(map);
 		map->cleared = false;
 		locked[map - set->map] = !map->err;
 		any |= !map->err;
 	}
 	if (any)
-		substitute(set);
+		merge_substitute(set);
 	for (map = set->map; map < end; map++)
 		if (locked[map - set->map])
 			folio_unlock(page_folio(map->page));
 }
 
-/* As ksm_merge_with(), with a KSM page or the zero page. */
+/* As ksm_merge_with(), for a KSM page or the zero page. */
 static int merge_one(struct vm_area_struct *vma, struct ksm_rmap_item *item,
-		     struct page *page, struct page *kpage)
+		     struct page *page, struct page *kpage, bool moves)
 {
-	struct ksm_mapping map = { .item = item, .page = page, .kpage = kpage };
+	struct ksm_mapping map = {
+		.item = item,
+		.addr = ksm_item_address(item),
+		.page = page,
+		.kpage = kpage,
+		.moves = moves,
+	};
 	struct ksm_mapping_set set = { .vma = vma, .map = &map, .nr = 1 };
-	unsigned int waits;
 
 	if (!page)
-		map.page = ksm_get_page(vma, address(&map));
+		map.page = ksm_get_page(vma, map.addr);
 	if (!map.page)
 		return -ENOENT;
 	ksm_merge_set(&set);
-	for (waits = 0; map.err == -EBUSY && waits < LOCK_WAITS; waits++) {
-		folio_wait_locked(page_folio(kpage));
-		ksm_merge_set(&set);
-	}
 	if (map.err == -EBUSY)
 		map.err = -EAGAIN;
 	ksm_trace_merge(vma, &map);
@@ -565,17 +511,35 @@ static int merge_one(struct vm_area_struct *vma, struct ksm_rmap_item *item,
  * ksm_merge_with - map a KSM page in the place of an equal one
  * @vma: the VMA of the page
  * @item: the page's item, in the caller's hands and in no tree
- * @page: the page, with a reference; NULL: to be looked up
+ * @page: the page, with a reference; NULL: look it up
  * @kfolio: the KSM page, a reference held
  *
  * Context: mmap_lock held for reading; no folio lock held; sleeps.
- * Return: 0 and the item is %KSM_ITEM_STABLE; -ENOENT: they are not equal, or
- *	@kfolio is full; -EAGAIN: something was in the way, perhaps not for long.
+ * Return: 0 and the item is %KSM_ITEM_STABLE; -ENOENT: the pages are not equal,
+ *	or @kfolio is full; -EAGAIN: something was in the way, perhaps not for
+ *	long.
  */
 int ksm_merge_with(struct vm_area_struct *vma, struct ksm_rmap_item *item,
 		   struct page *page, struct folio *kfolio)
 {
-	return merge_one(vma, item, page, &kfolio->page);
+	return merge_one(vma, item, page, &kfolio->page, false);
+}
+
+/**
+ * ksm_move - make a mapping share another KSM page of the same content
+ * @vma: the VMA
+ * @item: the item of the address: it shares @page, or is in no tree
+ * @page: the KSM page that is mapped there, with a reference
+ * @kfolio: the other one, a reference held
+ *
+ * Context: mmap_lock held for reading; no folio lock held; sleeps.
+ * Return: as ksm_merge_with(); also -ENOENT if forks are found only through
+ *	@item.
+ */
+int ksm_move(struct vm_area_struct *vma, struct ksm_rmap_item *item,
+	     struct page *page, struct folio *kfolio)
+{
+	return merge_one(vma, item, page, &kfolio->page, true);
 }
 
 /**
@@ -585,14 +549,15 @@ int ksm_merge_with(struct vm_area_struct *vma, struct ksm_rmap_item *item,
  * @page: as for ksm_merge_with()
  *
  * Context: mmap_lock held for reading; no folio lock held; sleeps.
- * Return: as ksm_merge_with(), but the item's state stays.
+ * Return: as ksm_merge_with(), but the item's state does not change.
  */
 int ksm_merge_zero(struct vm_area_struct *vma, struct ksm_rmap_item *item,
 		   struct page *page)
 {
 	if (mm_forbids_zeropage(vma->vm_mm))
 		return -ENOENT;
-	return merge_one(vma, item, page, ZERO_PAGE(ksm_item_address(item)));
+	return merge_one(vma, item, page, ZERO_PAGE(ksm_item_address(item)),
+			 false);
 }
 
 #ifdef CONFIG_KSM_KUNIT_TEST

@@ -1,61 +1,54 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The registry: which mms take part, who may scan which piece of them, and
- * how they leave.
+ * The registry: the mms that take part.
  *
  * madvise, prctl, fork and exec register an mm: an mm_slot goes on a list. A
- * full scan passes a cursor over the list once; each window that the cursor
- * hands out belongs to one worker until it is put back. The scan is complete
- * when the cursor is at the end and all windows are back.
+ * full scan passes a cursor over the list once, see window.c.
  *
- * An exiting mm leaves the list at once and never waits for more than the
- * batch that a worker has in hand. What is known of its pages is freed by
- * ksmd, whether it scans or not.
+ * An exiting mm leaves the list at once, and waits at most for the batch that a
+ * worker has in hand. ksmd frees what is known of its pages, see reap.c.
  */
-#include <linux/hashtable.h>
-#include <linux/pagewalk.h>
+#include <linux/jiffies.h>
 #include <linux/sched/mm.h>
-#include <linux/slab.h>
-#include <linux/swap.h>
 #include <linux/timer.h>
 #include <trace/events/ksm.h>
 
-#include "ksm.h"
+#include "mm_lock.h"
+#include "registry.h"
+#include "rmap_item.h"
 
-static struct kmem_cache *slot_cache;
+struct ksm_registry ksm_registry = {
+	.lock = __SPIN_LOCK_UNLOCKED(ksm_registry.lock),
+	.slots = LIST_HEAD_INIT(ksm_registry.slots),
+	.gone = LIST_HEAD_INIT(ksm_registry.gone),
+	.held = LIST_HEAD_INIT(ksm_registry.held),
+	.cursor = &ksm_registry.slots,
+};
 
-static DEFINE_SPINLOCK(registry_lock);
-
-/* The rest of this block belongs to registry_lock. */
-#define SLOT_HASH_BITS 10
-static DEFINE_HASHTABLE(slot_hash, SLOT_HASH_BITS);
-static LIST_HEAD(slots);	/* to scan */
-static LIST_HEAD(gone_slots);	/* of exited mms, to free */
-static bool reap_wanted;	/* it may be possible now to free some */
-static struct list_head *cursor = &slots;	/* &slots: between full scans */
-static unsigned int windows_out;
-static bool scan_under_way;
-static unsigned long full_scans;
+/* ----------------------------------------------------------------- exiting */
 
 /*
- * ksmd is told of an exit a little later, when no more have followed: processes
- * that exit are not to share their CPU with it. But where there is no end of
- * them, it is not to wait for long.
+ * Wake ksmd for an exit a little later, when no more exits have followed:
+ * exiting processes should not have to share their CPU with it. But if exits
+ * never end, do not delay it for long.
  */
 #define REAP_DELAY	(HZ / 20)
 #define REAP_DELAY_MAX	HZ
 
-static void reap_now(struct timer_list *unused)
+static void registry_tell_reaper(struct timer_list *unused)
 {
-	WRITE_ONCE(reap_wanted, true);
+	WRITE_ONCE(ksm_registry.reap_wanted, true);
 	wake_up_interruptible(&ksm_wait);
 }
 
-static DEFINE_TIMER(reap_timer, reap_now);
+static DEFINE_TIMER(reap_timer, registry_tell_reaper);
 
-static void reap_soon(void)
+/**
+ * ksm_reap_soon - let ksmd look a little later whether slots can be freed
+ */
+void ksm_reap_soon(void)
 {
-	static unsigned long first;	/* exit since the last reaping, about */
+	static unsigned long first;	/* the first exit since reaping, about */
 
 	if (!timer_pending(&reap_timer))
 		WRITE_ONCE(first, jiffies);
@@ -63,37 +56,135 @@ static void reap_soon(void)
 		mod_timer(&reap_timer, jiffies + REAP_DELAY);
 }
 
-static struct ksm_mm_slot *slot_of(struct list_head *link)
+/* -------------------------------------------------------------- the cursor */
+
+/*
+ * The number of windows that the mm's present size can ask for. A program that
+ * maps memory ahead of the cursor, and unmaps it behind, gets no more than
+ * that: the rest waits for the next full scan, and other mms do not have to
+ * wait.
+ */
+static unsigned long registry_windows(struct mm_struct *mm)
 {
-	return list_entry(link, struct ksm_mm_slot, slot.mm_node);
+	return 2 * mm_pgtables_bytes(mm) / PAGE_SIZE +
+	       get_mm_rss(mm) / (PMD_SIZE / PAGE_SIZE) +
+	       READ_ONCE(mm->map_count) + KSM_WINDOWS_SPARE;
 }
 
-static void cursor_advance(void)
+/*
+ * A window may be full, or hold a page. So what a full scan spends on an mm has a
+ * limit, too: twice the price of a visit to each of the pages that the mm has now, and
+ * of passing over pages of files, over its VMAs, which the search and the scan do, and
+ * over page tables without an entry. It may grow that much meanwhile. To forget what it
+ * has unmapped counts once, as if each page had a chunk of its own: each was read before.
+ */
+static unsigned long registry_pages(struct mm_struct *mm, unsigned long pages)
 {
-	lockdep_assert_held(&registry_lock);
-	cursor = cursor->next;
-	if (cursor != &slots)
-		slot_of(cursor)->cursor = 0;
+	unsigned long known = READ_ONCE(mm->ksm_rmap_items);
+	unsigned long steps;
+
+	steps = mm_pgtables_bytes(mm) / PAGE_SIZE * (PTRS_PER_PTE / KSM_HOLES_A_STEP) +
+		get_mm_counter_sum(mm, MM_FILEPAGES) +
+		get_mm_counter_sum(mm, MM_SHMEMPAGES) +
+		READ_ONCE(mm->map_count) * (2 / KSM_VMAS_A_STEP + 1UL);
+	return 2 * (pages + steps / KSM_VISITS_A_READ) +
+	       ksm_forget_visits(known, known) / KSM_VISITS_A_READ + KSM_PAGES_SPARE;
 }
 
-/* Takes @slot off the list of mms to scan. */
-static void slot_unlist(struct ksm_mm_slot *slot)
+/* The more there is to scan, the more often its lock may be busy. */
+static int registry_patience(unsigned long pages)
 {
-	lockdep_assert_held(&registry_lock);
-	if (cursor == &slot->slot.mm_node)
-		cursor_advance();
+	return 2 * KSM_MM_PATIENCE + min(pages / KSM_PAGES_A_WAIT, INT_MAX / 2UL);
+}
+
+/* What a full scan may spend on an mm */
+static void registry_allow(struct ksm_mm_slot *slot)
+{
+	struct mm_struct *mm = slot->slot.mm;
+	unsigned long pages;
+
+	/* Exactly: what CPUs have yet to add up is much where there are many of them. */
+	pages = get_mm_counter_sum(mm, MM_ANONPAGES) +
+		get_mm_counter_sum(mm, MM_SWAPENTS);
+	slot->windows = registry_windows(mm);
+	atomic_long_set(&slot->pages, registry_pages(mm, pages));
+	atomic_set(&slot->patience, registry_patience(pages));
+}
+
+/*
+ * The mm under the cursor begins, or goes on where its lock was busy or it had all
+ * of its windows or pages.
+ */
+static void registry_arrive(void)
+{
+	struct ksm_mm_slot *slot;
+
+	lockdep_assert_held(&ksm_registry.lock);
+	if (ksm_registry.cursor == &ksm_registry.slots)
+		return;
+	slot = ksm_slot_of(ksm_registry.cursor);
+	if (slot->scan == ksm_registry.scan)
+		return;
+	if (!slot->resume || slot->scan != ksm_registry.scan - 1)
+		slot->cursor = 0;
+	registry_allow(slot);
+	slot->scan = ksm_registry.scan;
+	slot->deferred = false;
+	slot->resume = false;
+}
+
+/**
+ * ksm_cursor_advance - move the cursor to the next mm
+ *
+ * Context: the registry's lock held.
+ */
+void ksm_cursor_advance(void)
+{
+	ksm_registry.cursor = ksm_registry.cursor->next;
+	registry_arrive();
+}
+
+/* The last slot that ksm_slot_next() returned. Registry's lock. */
+static struct list_head *visited = &ksm_registry.slots;
+
+/* The slot leaves its place on the list, so ksm_slot_next() has to step back. */
+static void registry_leave_place(struct ksm_mm_slot *slot)
+{
+	lockdep_assert_held(&ksm_registry.lock);
+	if (visited == &slot->slot.mm_node)
+		visited = visited->prev;
+}
+
+/**
+ * ksm_registry_requeue - make an mm the last one of this full scan
+ * @slot: its slot; the cursor is not at it
+ *
+ * Context: the registry's lock held.
+ */
+void ksm_registry_requeue(struct ksm_mm_slot *slot)
+{
+	registry_leave_place(slot);
+	list_move_tail(&slot->slot.mm_node, &ksm_registry.slots);
+}
+
+/**
+ * ksm_registry_unlist - take a slot off the list of mms to scan
+ * @slot: the slot, on no list afterwards
+ *
+ * Context: the registry's lock held.
+ */
+void ksm_registry_unlist(struct ksm_mm_slot *slot)
+{
+	lockdep_assert_held(&ksm_registry.lock);
+	if (ksm_registry.cursor == &slot->slot.mm_node)
+		ksm_cursor_advance();
+	registry_leave_place(slot);
 	list_del_init(&slot->slot.mm_node);
-	hash_del(&slot->slot.hash);
+	ksm_slot_unhash(slot);
 	slot->gone = true;
 }
 
-static void slot_free(struct ksm_mm_slot *slot)
-{
-	VM_WARN_ON_ONCE(!xa_empty(&slot->chunks) || slot->users);
-	mmdrop(slot->slot.mm);
-	mm_slot_free(slot_cache, slot);
-	atomic_long_dec(&ksm_counters.slots);
-}
+/* -------------------------------------------------------- entering, leaving */
 
 /**
  * __ksm_enter - register an mm
@@ -104,34 +195,30 @@ static void slot_free(struct ksm_mm_slot *slot)
  */
 int __ksm_enter(struct mm_struct *mm)
 {
-	struct ksm_mm_slot *slot = mm_slot_alloc(slot_cache);
-	struct mm_slot *link;
+	struct ksm_mm_slot *slot = ksm_slot_alloc(mm);
+	struct list_head *link;
 	bool first;
 
 	if (!slot)
 		return -ENOMEM;
 
-	atomic_long_inc(&ksm_counters.slots);
-	xa_init(&slot->chunks);
-	mmgrab(mm);
-	link = &slot->slot;
-
-	spin_lock(&registry_lock);
-	first = list_empty(&slots);
-	mm_slot_insert(slot_hash, mm, link);
+	link = &slot->slot.mm_node;
+	spin_lock(&ksm_registry.lock);
+	first = list_empty(&ksm_registry.slots);
+	ksm_slot_hash(slot, mm);
 	/*
 	 * Last in this scan, just behind the cursor: most children exec soon,
 	 * and the memory of a new process takes a while to settle. But
-	 * ksm_unmerge_all() goes through the list from front to end, and must
-	 * not miss the child of an mm that it has yet to visit.
+	 * control_unmerge_all() walks the list from front to end, and must not
+	 * miss the child of an mm that it has yet to visit.
 	 */
 	if (ksm_runs(KSM_RUN_UNMERGE))
-		list_add_tail(&link->mm_node, &slots);
+		list_add_tail(link, &ksm_registry.slots);
 	else
-		list_add_tail(&link->mm_node, cursor);
-	spin_unlock(&registry_lock);
+		list_add_tail(link, ksm_registry.cursor);
+	spin_unlock(&ksm_registry.lock);
 
-	set_bit(MMF_VM_MERGEABLE, &mm->flags);
+	mm_flags_set(MMF_VM_MERGEABLE, mm);
 	if (first)
 		wake_up_interruptible(&ksm_wait);
 	trace_ksm_enter(mm);
@@ -140,392 +227,60 @@ int __ksm_enter(struct mm_struct *mm)
 
 /**
  * __ksm_exit - an mm goes away
- * @mm: the mm; mm_users is zero, or it was never used
+ * @mm: the mm; mm_users is zero, or the mm was never used
  *
- * When this returns, nobody will touch the page tables of @mm any more.
+ * After this returns, nobody touches the page tables of @mm any more.
  *
- * Context: may sleep, for as long as a worker holds the mmap_lock of @mm.
+ * Context: may sleep as long as a worker holds the mmap_lock of @mm.
  */
 void __ksm_exit(struct mm_struct *mm)
 {
-	struct ksm_mm_slot *slot = NULL;
-	struct mm_slot *link;
+	struct ksm_mm_slot *slot;
 	bool untouched = false;
 
-	spin_lock(&registry_lock);
-	link = mm_slot_lookup(slot_hash, mm);
-	if (link) {
-		slot = mm_slot_entry(link, struct ksm_mm_slot, slot);
-		slot_unlist(slot);
+	spin_lock(&ksm_registry.lock);
+	slot = ksm_slot_find(mm);
+	if (slot) {
+		ksm_registry_unlist(slot);
+		slot->cursor = 0;
 		untouched = !slot->users && xa_empty(&slot->chunks);
 		if (!untouched)
-			list_add_tail(&link->mm_node, &gone_slots);
+			list_add_tail(&slot->slot.mm_node, &ksm_registry.gone);
 	}
-	spin_unlock(&registry_lock);
+	spin_unlock(&ksm_registry.lock);
 
 	if (untouched) {
-		slot_free(slot);
+		ksm_slot_free(slot);
 	} else {
 		/*
-		 * Whoever has the lock saw mm_users before it became zero. A
-		 * failed execve() comes here with the lock held for writing,
-		 * and with a user.
+		 * A thread that holds the lock saw mm_users before it became
+		 * zero. A failed execve() comes here with the lock held for
+		 * writing, and with a user.
 		 */
 		if (ksm_mm_exiting(mm)) {
 			mmap_write_lock(mm);
 			mmap_write_unlock(mm);
 		}
-		reap_soon();
+		ksm_reap_soon();
 	}
-	clear_bit(MMF_VM_MERGE_ANY, &mm->flags);
-	clear_bit(MMF_VM_MERGEABLE, &mm->flags);
+	mm_flags_clear(MMF_VM_MERGE_ANY, mm);
+	mm_flags_clear(MMF_VM_MERGEABLE, mm);
 	trace_ksm_exit(mm);
 }
 
 /**
- * ksm_reap_pending - are there slots of exited mms to free?
- */
-bool ksm_reap_pending(void)
-{
-	return READ_ONCE(reap_wanted);
-}
-
-/**
- * ksm_reap_held - are there slots that could not be freed yet?
+ * ksm_process_mergeable - is there anything in an mm that may be merged?
+ * @mm: the mm
  *
- * Children may depend on what they hold. That changes with the next full scan,
- * or without anybody being told.
+ * Context: mmap_lock held.
+ * Return: whether it has a mergeable VMA.
  */
-bool ksm_reap_held(void)
-{
-	/* A hint: who asks will ask again. */
-	return !data_race(list_empty(&gone_slots));
-}
-
-/*
- * Are the pages of an exited mm unmapped? Until then they are found by what the
- * slot holds. Where there was nothing to unmap, exit_mmap() sets no flag.
- */
-static bool slot_unmapped(struct ksm_mm_slot *slot)
-{
-	struct mm_struct *mm = slot->slot.mm;
-
-	/* Of an mm that exits it does not change any more. */
-	return test_bit(MMF_OOM_SKIP, &mm->flags) || !READ_ONCE(mm->map_count);
-}
-
-/**
- * ksm_reap - free what is known of exited mms
- * @all: also of those that a worker has a window of; ksm_gate is exclusive
- *
- * Context: ksm_gate held; sleeps.
- */
-void ksm_reap(bool all)
-{
-	struct ksm_mm_slot *slot, *next;
-	bool too_early = false;
-	LIST_HEAD(mine);
-	LIST_HEAD(done);
-
-	/* Without windows and off the list, nobody gets to the slot any more. */
-	spin_lock(&registry_lock);
-	WRITE_ONCE(reap_wanted, false);
-	list_for_each_entry_safe(slot, next, &gone_slots, slot.mm_node) {
-		if (!all && !slot_unmapped(slot))
-			too_early = true;
-		else if (all || !slot->users)
-			list_move_tail(&slot->slot.mm_node, &mine);
-	}
-	spin_unlock(&registry_lock);
-	if (too_early)
-		reap_soon();
-
-	list_for_each_entry_safe(slot, next, &mine, slot.mm_node) {
-		cond_resched();
-		if (!ksm_chunks_release(slot, 0, ULONG_MAX,
-					all ? KSM_RELEASE_ALWAYS :
-					      KSM_RELEASE_IF_UNNEEDED))
-			continue;
-		spin_lock(&registry_lock);
-		if (!slot->users)
-			list_move(&slot->slot.mm_node, &done);
-		spin_unlock(&registry_lock);
-	}
-	list_for_each_entry_safe(slot, next, &done, slot.mm_node)
-		slot_free(slot);
-
-	/* In somebody's hands, or depended on: next time. */
-	spin_lock(&registry_lock);
-	list_splice_tail(&mine, &gone_slots);
-	spin_unlock(&registry_lock);
-}
-
-/**
- * ksm_registry_idle - is there nothing to scan?
- */
-bool ksm_registry_idle(void)
-{
-	return list_empty(&slots);
-}
-
-/**
- * ksm_slot_next - go through all slots of mms that have not exited
- * @prev: the last one, or NULL to begin
- *
- * What the function returns stays until it is called again with it.
- *
- * Context: ksm_gate held exclusively.
- * Return: a slot, or NULL.
- */
-struct ksm_mm_slot *ksm_slot_next(struct ksm_mm_slot *prev)
-{
-	static unsigned int round;	/* slots that bear it have been visited */
-	struct ksm_mm_slot *slot = NULL;
-	struct list_head *link = &slots;
-
-	spin_lock(&registry_lock);
-	if (prev) {
-		prev->users--;
-		/* If it has exited, its neighbours are on another list. */
-		if (!prev->gone)
-			link = &prev->slot.mm_node;
-	} else {
-		round++;
-	}
-	for (link = link->next; link != &slots; link = link->next) {
-		if (slot_of(link)->round == round)
-			continue;
-		slot = slot_of(link);
-		slot->round = round;
-		slot->users++;
-		break;
-	}
-	spin_unlock(&registry_lock);
-	return slot;
-}
-
-/* --------------------------------------------------------------- windows */
-
-struct probe {
-	unsigned long found;
-};
-
-static int probe_pmd(pmd_t *pmd, unsigned long addr, unsigned long end,
-		     struct mm_walk *walk)
-{
-	struct probe *probe = walk->private;
-
-	if (pmd_none(pmdp_get_lockless(pmd)))
-		return 0;
-	probe->found = addr;
-	return 1;
-}
-
-static const struct mm_walk_ops probe_ops = {
-	.pmd_entry = probe_pmd,
-	.walk_lock = PGWALK_RDLOCK,
-};
-
-/*
- * The first address at or after @from that is worth a window; anything that
- * has no page table is jumped over, however large it is.
- */
-static bool find_populated(struct mm_struct *mm, unsigned long from,
-			   unsigned long *start, unsigned long *end)
-{
-	struct vm_area_struct *vma;
-	VMA_ITERATOR(vmi, mm, from);
-
-	for_each_vma(vmi, vma) {
-		struct probe probe;
-		unsigned long addr = max(from, vma->vm_start);
-
-		if (!(vma->vm_flags & VM_MERGEABLE) || !vma->anon_vma)
-			continue;
-		if (walk_page_range_vma(vma, addr, vma->vm_end, &probe_ops,
-					&probe) <= 0)
-			continue;
-		*start = probe.found;
-		*end = vma->vm_end;
-		return true;
-	}
-	return false;
-}
-
-/* Plans the window at @from; the caller has yet to make it the worker's. */
-static void plan_window(struct mm_struct *mm, unsigned long from,
-			struct ksm_window *window)
-{
-	unsigned long start, end, limit;
-
-	window->next = from;
-	window->first = ULONG_MAX;
-	window->last = ULONG_MAX;
-
-	mmap_read_lock(mm);
-	if (!ksm_mm_exiting(mm) && find_populated(mm, from, &start, &end)) {
-		limit = (start & ~(KSM_WINDOW_SPAN - 1)) + KSM_WINDOW_SPAN - 1;
-		window->first = max(from, start & KSM_CHUNK_MASK);
-		window->last = min((end - 1) | ~KSM_CHUNK_MASK, limit);
-	}
-	mmap_read_unlock(mm);
-	window->final = window->last == ULONG_MAX;
-}
-
-static void scan_completed(void)
-{
-	lockdep_assert_held(&registry_lock);
-	scan_under_way = false;
-	WRITE_ONCE(full_scans, full_scans + 1);
-	WRITE_ONCE(reap_wanted, !list_empty(&gone_slots));
-}
-
-/**
- * ksm_window_available - will ksm_window_get() find one, or nothing at all?
- *
- * Return: false as long as it would say -EAGAIN. Who sleeps on ksm_wait until
- *	that ends is woken.
- */
-bool ksm_window_available(void)
-{
-	bool available;
-
-	spin_lock(&registry_lock);
-	available = cursor != &slots || !windows_out;
-	spin_unlock(&registry_lock);
-	return available;
-}
-
-/**
- * ksm_window_get - get a piece of memory to scan
- * @window: filled in
- * @begin: whether it may be the first one of a full scan
- *
- * Context: ksm_gate held shared. Takes an mmap_lock; sleeps.
- * Return: 0; -EAGAIN: all of this full scan is handed out, others are still at
- *	it; -ENOENT: nothing is registered, or the next full scan has not begun.
- */
-int ksm_window_get(struct ksm_window *window, bool begin)
-{
-	struct ksm_mm_slot *slot;
-	unsigned long from;
-	bool starts;
-
-again:
-	starts = false;
-	spin_lock(&registry_lock);
-	if (cursor == &slots) {
-		if (windows_out) {
-			spin_unlock(&registry_lock);
-			return -EAGAIN;
-		}
-		/* The mm under the cursor was the last one, and has exited. */
-		if (scan_under_way)
-			scan_completed();
-		if (list_empty(&slots) || !begin) {
-			spin_unlock(&registry_lock);
-			return -ENOENT;
-		}
-		cursor_advance();
-		scan_under_way = true;
-		starts = true;
-	}
-	slot = slot_of(cursor);
-	from = slot->cursor;
-	slot->users++;
-	windows_out++;
-	spin_unlock(&registry_lock);
-
-	if (starts) {
-		/* A page in a CPU's LRU batch has a reference too many. */
-		lru_add_drain_all();
-		trace_ksm_start_scan(READ_ONCE(full_scans),
-				     atomic_long_read(&ksm_counters.rmap_items));
-	}
-	plan_window(slot->slot.mm, from, window);
-	window->slot = slot;
-
-	spin_lock(&registry_lock);
-	if (cursor != &slot->slot.mm_node || slot->cursor != from) {
-		/* Another worker was faster, or the mm has exited. */
-		spin_unlock(&registry_lock);
-		ksm_window_put(window);
-		goto again;
-	}
-	if (window->final)
-		cursor_advance();
-	else
-		slot->cursor = window->last + 1;
-	spin_unlock(&registry_lock);
-	return 0;
-}
-
-/**
- * ksm_window_put - give a window back, scanned or not
- * @window: the window
- *
- * Ends the full scan if it was the last one.
- *
- * Return: whether it did.
- */
-bool ksm_window_put(struct ksm_window *window)
-{
-	struct ksm_mm_slot *slot = window->slot;
-	bool completed = false, free = false, wake = false;
-
-	spin_lock(&registry_lock);
-	windows_out--;
-	slot->users--;
-	if (slot->gone && !slot->users) {
-		/* Retired, not exited: on neither list. */
-		free = list_empty(&slot->slot.mm_node);
-		wake = !free;
-		if (wake)
-			WRITE_ONCE(reap_wanted, true);
-	}
-	if (cursor == &slots && !windows_out && scan_under_way) {
-		scan_completed();
-		completed = true;
-	}
-	/* Others may wait for this, see ksm_window_available(). */
-	wake |= cursor == &slots && !windows_out;
-	spin_unlock(&registry_lock);
-
-	window->slot = NULL;
-	if (wake)
-		wake_up_interruptible(&ksm_wait);
-	if (free)
-		slot_free(slot);
-	if (completed)
-		trace_ksm_stop_scan(READ_ONCE(full_scans) - 1,
-				    atomic_long_read(&ksm_counters.rmap_items));
-	return completed;
-}
-
-/**
- * ksm_window_abandon - give back a window of which something is left
- * @window: the window
- *
- * What is left becomes part of the next window, unless others were handed out
- * since; then it waits for the next full scan.
- */
-void ksm_window_abandon(struct ksm_window *window)
-{
-	struct ksm_mm_slot *slot = window->slot;
-
-	spin_lock(&registry_lock);
-	if (!window->final && cursor == &slot->slot.mm_node &&
-	    slot->cursor == window->last + 1)
-		slot->cursor = window->next & KSM_CHUNK_MASK;
-	spin_unlock(&registry_lock);
-	ksm_window_put(window);
-}
-
-static bool has_mergeable_vma(struct mm_struct *mm)
+bool ksm_process_mergeable(struct mm_struct *mm)
 {
 	struct vm_area_struct *vma;
 	VMA_ITERATOR(vmi, mm, 0);
 
+	mmap_assert_locked(mm);
 	for_each_vma(vmi, vma)
 		if (vma->vm_flags & VM_MERGEABLE)
 			return true;
@@ -533,62 +288,135 @@ static bool has_mergeable_vma(struct mm_struct *mm)
 }
 
 /**
- * ksm_slot_retire_if_unused - unregister an mm that offers nothing any more
- * @window: the mm's final window of a full scan
+ * ksm_slot_spare - let no worker merge in an mm for a while
+ * @mm: the mm; it is in use, and does not exit in the meantime
  *
- * The mm registers again when something in it becomes mergeable, which takes
- * the mmap_lock for writing. MMF_VM_MERGE_ANY stays: ksm_add_vma() goes by it.
+ * Workers may still finish the batch that they have in hand.
  *
- * Context: mmap_lock of the mm held for reading.
+ * Return: its slot, for ksm_slot_unspare(); NULL if it is not registered.
  */
-void ksm_slot_retire_if_unused(struct ksm_window *window)
+struct ksm_mm_slot *ksm_slot_spare(struct mm_struct *mm)
 {
-	struct ksm_mm_slot *slot = window->slot;
-	struct mm_struct *mm = slot->slot.mm;
+	struct ksm_mm_slot *slot;
 
-	mmap_assert_locked(mm);
-	if (ksm_mm_exiting(mm) || has_mergeable_vma(mm))
-		return;
-
-	spin_lock(&registry_lock);
-	if (!slot->gone && slot->users == 1 && xa_empty(&slot->chunks)) {
-		slot_unlist(slot);
-		clear_bit(MMF_VM_MERGEABLE, &mm->flags);
+	if (!mm_flags_test(MMF_VM_MERGEABLE, mm))
+		return NULL;
+	spin_lock(&ksm_registry.lock);
+	slot = ksm_slot_find(mm);
+	if (slot) {
+		slot->users++;
+		WRITE_ONCE(slot->spared, slot->spared + 1);
 	}
-	spin_unlock(&registry_lock);
+	spin_unlock(&ksm_registry.lock);
+	return slot;
 }
+
+/**
+ * ksm_slot_unspare - end ksm_slot_spare()
+ * @slot: its return value
+ */
+void ksm_slot_unspare(struct ksm_mm_slot *slot)
+{
+	spin_lock(&ksm_registry.lock);
+	VM_WARN_ON_ONCE(slot->gone);
+	WRITE_ONCE(slot->spared, slot->spared - 1);
+	slot->users--;
+	spin_unlock(&ksm_registry.lock);
+}
+
+/* -------------------------------------------------------------- iterating */
+
+/**
+ * ksm_registry_idle - is there nothing to scan?
+ */
+bool ksm_registry_idle(void)
+{
+	return list_empty(&ksm_registry.slots);
+}
+
+static unsigned int round;	/* of ksm_slot_next(): visited slots carry it */
+
+/**
+ * ksm_slot_next - go through all slots of mms that have not exited
+ * @prev: the last one, or NULL to begin
+ *
+ * The returned slot stays until this is called again with it.
+ *
+ * Context: ksm_gate held exclusively.
+ * Return: a slot, or NULL.
+ */
+struct ksm_mm_slot *ksm_slot_next(struct ksm_mm_slot *prev)
+{
+	struct ksm_mm_slot *slot = NULL;
+
+	spin_lock(&ksm_registry.lock);
+	if (prev) {
+		prev->users--;
+	} else {
+		visited = &ksm_registry.slots;
+		round++;
+	}
+	/* The only visited slots ahead belong to windows that were given back. */
+	do
+		visited = visited->next;
+	while (visited != &ksm_registry.slots && ksm_slot_of(visited)->round == round);
+	if (visited != &ksm_registry.slots) {
+		slot = ksm_slot_of(visited);
+		slot->round = round;
+		slot->users++;
+	}
+	spin_unlock(&ksm_registry.lock);
+	return slot;
+}
+
+#ifdef CONFIG_KSM_VERIFY
+/**
+ * ksm_gone_slot_next - go through the slots of exited mms
+ * @prev: the last one, or NULL to begin
+ *
+ * Leaves out slots that the last round of ksm_slot_next() returned, and that
+ * have exited since.
+ *
+ * Context: ksm_gate held exclusively: more may come, but none is freed.
+ * Return: a slot, or NULL.
+ */
+struct ksm_mm_slot *ksm_gone_slot_next(struct ksm_mm_slot *prev)
+{
+	struct list_head *link = prev ? &prev->slot.mm_node : &ksm_registry.gone;
+
+	spin_lock(&ksm_registry.lock);
+	do {
+		link = link->next;
+		if (link == &ksm_registry.gone)
+			link = ksm_registry.held.next;
+	} while (link != &ksm_registry.held && ksm_slot_of(link)->round == round);
+	spin_unlock(&ksm_registry.lock);
+	return link == &ksm_registry.held ? NULL : ksm_slot_of(link);
+}
+#endif
 
 /**
  * ksm_full_scans - number of full scans completed
  */
 unsigned long ksm_full_scans(void)
 {
-	return READ_ONCE(full_scans);
+	return READ_ONCE(ksm_registry.full_scans);
 }
 
 /**
  * ksm_reset_full_scans - count full scans from zero, as after run=2
  *
- * The one under way is not completed any more: the next one begins at the
- * first mm, once all windows are back.
+ * The current full scan is abandoned: the next one begins at the first mm, once
+ * all windows are back.
  *
  * Context: ksm_gate held exclusively.
  */
 void ksm_reset_full_scans(void)
 {
-	spin_lock(&registry_lock);
-	cursor = &slots;
-	scan_under_way = false;
-	WRITE_ONCE(full_scans, 0);
-	spin_unlock(&registry_lock);
+	spin_lock(&ksm_registry.lock);
+	ksm_registry.cursor = &ksm_registry.slots;
+	ksm_registry.under_way = false;
+	WRITE_ONCE(ksm_registry.scan, ksm_registry.scan + 1);
+	WRITE_ONCE(ksm_registry.full_scans, 0);
+	spin_unlock(&ksm_registry.lock);
 }
-
-int __init ksm_registry_init(void)
-{
-	slot_cache = KMEM_CACHE(ksm_mm_slot, 0);
-	return slot_cache ? 0 : -ENOMEM;
-}
-
-#ifdef CONFIG_KSM_KUNIT_TEST
-#include "tests/registry_kunit.c"
-#endif

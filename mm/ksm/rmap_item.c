@@ -1,130 +1,93 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The rmap_items of one mm: chunks of items for consecutive pages, look-up by
- * address, and release.
- *
- * The mm, the address and the index stand once in a chunk and not in each
- * item, which keeps an item to 32 bytes and four more for its state.
+ * The release of rmap_items: forgets what is known of pages, unless somebody
+ * else still depends on it.
  */
-#include <linux/slab.h>
-#include <linux/string.h>
+#include <linux/mm.h>
+#include <linux/pagemap.h>
+#include <linux/sched.h>
+#include <linux/sched/signal.h>
 
 #include "ksm.h"
-
-static struct kmem_cache *chunk_cache;
-
-static unsigned long chunk_index(unsigned long addr)
-{
-	return addr >> (PAGE_SHIFT + KSM_CHUNK_SHIFT);
-}
+#include "node.h"
+#include "rmap.h"
+#include "rmap_item.h"
+#include "sharer.h"
+#include "slot.h"
+#include "unstable.h"
 
 /**
- * ksm_chunk_find - the chunk of an address
- * @slot: the mm
- * @addr: any address, in a window of the caller
+ * ksm_item_must_stay - does an rmap_item have to share its KSM page for others?
+ * @folio: the KSM page, locked
+ * @item: the item, owned by the caller
  *
- * Return: the chunk, or NULL.
- */
-struct ksm_chunk *ksm_chunk_find(struct ksm_mm_slot *slot, unsigned long addr)
-{
-	return xa_load(&slot->chunks, chunk_index(addr));
-}
-
-/**
- * ksm_chunk_make - the chunk of an address, made if there is none
- * @slot: the mm
- * @addr: any address, in a window of the caller
- * @vma: the VMA that @addr lies in
+ * To find out takes a search. So, if others need it, this is not asked again at each
+ * visit.
  *
- * Context: mmap_lock held; sleeps.
- * Return: the chunk, or NULL without memory: to be retried in the next scan.
+ * Return: whether it has to, or that cannot be told right now.
  */
-struct ksm_chunk *ksm_chunk_make(struct ksm_mm_slot *slot, unsigned long addr,
-				 struct vm_area_struct *vma)
+bool ksm_item_must_stay(struct folio *folio, struct ksm_rmap_item *item)
 {
-	gfp_t gfp = GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN;
-	struct ksm_chunk *chunk = ksm_chunk_find(slot, addr);
-	unsigned int place;
+	int needed = ksm_item_is_needed(folio, item);
 
-	BUILD_BUG_ON(KSM_CHUNK_PAGES != 1U << KSM_CHUNK_SHIFT);
-	if (chunk)
-		return chunk;
+	if (needed > 0)
+		ksm_chunk_hold(ksm_item_chunk(item));
+	return needed;
+}
 
-	chunk = kmem_cache_zalloc(chunk_cache, gfp);
-	if (!chunk)
-		return NULL;
-
-	chunk->slot = slot;
-	chunk->start = addr & KSM_CHUNK_MASK;
-	/* May wrap where the VMA begins inside the chunk, and back again. */
-	chunk->pgoff = linear_page_index(vma, addr) -
-		       ((addr - chunk->start) >> PAGE_SHIFT);
-	for (place = 0; place < KSM_CHUNK_PAGES; place++)
-		chunk->item[place].tag = place;
-
-	if (xa_is_err(xa_store(&slot->chunks, chunk_index(addr), chunk, gfp))) {
-		kmem_cache_free(chunk_cache, chunk);
-		return NULL;
-	}
-	atomic_long_inc(&ksm_counters.chunks);
-	return chunk;
+static bool item_may_leave(struct folio *folio, struct ksm_rmap_item *item,
+			   enum ksm_release how)
+{
+	if (how == KSM_RELEASE_IF_GONE && ksm_item_may_return(folio, item))
+		return false;
+	return how == KSM_RELEASE_ALWAYS || !ksm_item_must_stay(folio, item);
 }
 
 /**
- * ksm_chunk_free_if_unused - free a chunk of which nothing is left
- * @chunk: the chunk, in a window of the caller
- */
-void ksm_chunk_free_if_unused(struct ksm_chunk *chunk)
-{
-	BUILD_BUG_ON(KSM_ITEM_FREE);
-	/* Others may change a state, but neither from nor to that of free. */
-	if (data_race(memchr_inv(chunk->state, KSM_ITEM_FREE,
-				 sizeof(chunk->state))))
-		return;
-
-	xa_erase(&chunk->slot->chunks, chunk_index(chunk->start));
-	atomic_long_dec(&ksm_counters.chunks);
-	kmem_cache_free(chunk_cache, chunk);
-}
-
-/**
- * ksm_count_tracked - count rmap_items that are in use
- * @mm: their mm
- * @items: how many more; may be negative
- */
-void ksm_count_tracked(struct mm_struct *mm, long items)
-{
-	atomic_long_add(items, &ksm_counters.rmap_items);
-	ksm_mm_count(&mm->ksm_rmap_items, items);
-}
-
-/**
- * ksm_item_track - begin to keep track of a page
- * @item: its item, free until now
+ * ksm_item_unlink - stop an rmap_item from sharing its KSM page
+ * @item: the item, owned by the caller; it was stable a moment ago
+ * @how: when it may leave
  *
- * The caller calls ksm_count_tracked(), before the item can be released.
+ * An item whose KSM page somebody else has locked stays, and is to be asked about
+ * again; but for %KSM_RELEASE_ALWAYS, which waits.
+ *
+ * Context: no folio lock held; sleeps.
+ * Return: true if the item is %KSM_ITEM_SEEN and has no key now; false if it
+ *	has to stay for now.
  */
-void ksm_item_track(struct ksm_rmap_item *item)
+bool ksm_item_unlink(struct ksm_rmap_item *item, enum ksm_release how)
 {
-	VM_WARN_ON_ONCE(ksm_item_state(item) != KSM_ITEM_FREE);
-	ksm_item_set_key(item, 0);
-	ksm_item_set_state(item, KSM_ITEM_SEEN);
+	struct folio *folio = ksm_stable_lock_page(item,
+						   how == KSM_RELEASE_ALWAYS);
+	bool leaves;
+
+	if (folio == ERR_PTR(-EBUSY))
+		return false;
+	if (!folio)
+		return ksm_item_state(item) == KSM_ITEM_SEEN;
+	leaves = item_may_leave(folio, item, how);
+	if (leaves)
+		ksm_stable_leave(folio, item);
+	folio_unlock(folio);
+	folio_put(folio);
+	return leaves;
 }
 
 /**
  * ksm_item_release - forget a page
- * @item: its item, in a window of the caller
+ * @item: its item, owned by the caller
  * @how: when it may leave its KSM page, if it has one
  *
  * Context: sleeps; may lock a folio.
  * Return: true, or false if it has to stay for now: somebody else is at work
- *	on it, or forks of the mapping depend on it.
+ *	on it or on its KSM page, or forks of the mapping depend on it.
  */
 bool ksm_item_release(struct ksm_rmap_item *item, enum ksm_release how)
 {
 	struct ksm_chunk *chunk = ksm_item_chunk(item);
 	unsigned int place = ksm_item_place(item);
 
+	ksm_assert_owner(chunk->slot);
 	switch (ksm_item_state(item)) {
 	case KSM_ITEM_FREE:
 		return true;
@@ -133,7 +96,7 @@ bool ksm_item_release(struct ksm_rmap_item *item, enum ksm_release how)
 			return false;
 		break;
 	case KSM_ITEM_STABLE:
-		if (!ksm_stable_unlink(item, how))
+		if (!ksm_item_unlink(item, how))
 			return false;
 		break;
 	case KSM_ITEM_CLAIMED:
@@ -141,79 +104,101 @@ bool ksm_item_release(struct ksm_rmap_item *item, enum ksm_release how)
 	}
 	VM_WARN_ON_ONCE(ksm_item_state(item) != KSM_ITEM_SEEN);
 	chunk->age[place] = 0;
+	chunk->busy[place] = 0;
 	chunk->note[place] = 0;
 	ksm_item_set_state(item, KSM_ITEM_FREE);
 	ksm_count_tracked(ksm_item_mm(item), -1);
 	return true;
 }
 
-/**
- * ksm_chunks_release - forget a range of pages
- * @slot: the mm
- * @first: first address
- * @last: last address, inclusive
- * @how: see ksm_item_release()
- *
- * Context: all of the range is in windows of the caller; sleeps.
- * Return: true if nothing of the chunks that the range touches is left.
- */
-bool ksm_chunks_release(struct ksm_mm_slot *slot, unsigned long first,
-			unsigned long last, enum ksm_release how)
+static void item_release_chunk(struct ksm_chunk *chunk, struct ksm_forget *forget)
 {
-	struct ksm_chunk *chunk;
-	unsigned long index;
-
-	xa_for_each_range(&slot->chunks, index, chunk, chunk_index(first),
-			  chunk_index(last)) {
-		unsigned int place;
-
-		for (place = 0; place < KSM_CHUNK_PAGES; place++) {
-			unsigned long addr = chunk->start +
-					     ((unsigned long)place << PAGE_SHIFT);
-
-			if (addr < first || addr > last)
-				continue;
-			ksm_item_release(&chunk->item[place], how);
-		}
-		ksm_chunk_free_if_unused(chunk);
-		cond_resched();
-	}
-	index = chunk_index(first);
-	return !xa_find(&slot->chunks, &index, chunk_index(last), XA_PRESENT);
-}
-
-/**
- * ksm_forget_keys - have all pages read again that are in no tree
- *
- * Their keys are of a scope that is no more.
- *
- * Context: ksm_gate held exclusively; sleeps.
- */
-void ksm_forget_keys(void)
-{
-	struct ksm_mm_slot *slot;
-	struct ksm_chunk *chunk;
-	unsigned long index;
 	unsigned int place;
 
-	for (slot = ksm_slot_next(NULL); slot; slot = ksm_slot_next(slot)) {
-		xa_for_each(&slot->chunks, index, chunk) {
-			for (place = 0; place < KSM_CHUNK_PAGES; place++) {
-				struct ksm_rmap_item *item = &chunk->item[place];
+	for (place = 0; place < KSM_CHUNK_PAGES; place++) {
+		unsigned long addr = chunk->start +
+				     ((unsigned long)place << PAGE_SHIFT);
+		u8 state = ksm_state_at(chunk, place);
 
-				if (ksm_item_state(item) == KSM_ITEM_SEEN)
-					ksm_item_set_key(item, 0);
-			}
-			cond_resched();
-		}
+		if (state == KSM_ITEM_FREE || addr < forget->next ||
+		    addr > forget->last)
+			continue;
+		if (ksm_item_release(&chunk->item[place], forget->how))
+			forget->freed++;
+		else if (state != KSM_ITEM_STABLE)
+			forget->busy = true;
 	}
+	ksm_chunk_free_if_unused(chunk);
+}
+
+/* The search for forks may take longer than everything else. */
+#define DEBT_MAX	1024
+
+/* Passing over this many chunks costs as much as looking at one. */
+#define CHUNKS_A_LOOK	16
+
+/**
+ * ksm_chunks_release - forget a range of pages, or a part of it
+ * @slot: the mm
+ * @forget: the range, and how to forget it; results are added
+ *
+ * Context: the caller owns all of the range; sleeps.
+ * Return: true if all of the range was dealt with, though some of it may have
+ *	to stay; false: go on at @forget->next.
+ */
+bool ksm_chunks_release(struct ksm_mm_slot *slot, struct ksm_forget *forget)
+{
+	struct ksm_chunk *chunk;
+	unsigned long index;
+	unsigned int passed = 0;
+	bool enough = false;
+
+	xa_for_each_range(&slot->chunks, index, chunk, ksm_chunk_index(forget->next),
+			  ksm_chunk_index(forget->last)) {
+		if (enough || !forget->chunks) {
+			forget->next = max(forget->next, chunk->start);
+			return false;
+		}
+		if (forget->waits && ksm_chunk_waits(chunk)) {
+			forget->chunks -= !(++passed % CHUNKS_A_LOOK);
+			continue;
+		}
+		forget->chunks--;
+		item_release_chunk(chunk, forget);
+		enough = atomic_read(&slot->debt) >= DEBT_MAX;
+		cond_resched();
+	}
+	return true;
 }
 
 /**
- * ksm_metadata_bytes - memory that KSM spends on what it knows
+ * ksm_chunks_release_all - forget all pages of an mm, even if others need them
+ * @slot: the mm
  *
- * Return: bytes of all chunks, stable nodes and slots. What the slab allocator
- *	and the XArray add is not in it: below two per cent of a full chunk.
+ * Context: ksm_gate held exclusively, all sharing is being undone; sleeps.
+ * Return: 0, or -EINTR if the caller was killed.
+ */
+int ksm_chunks_release_all(struct ksm_mm_slot *slot)
+{
+	struct ksm_forget forget = {
+		.last = ULONG_MAX,
+		.how = KSM_RELEASE_ALWAYS,
+	};
+
+	do {
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		forget.chunks = KSM_RELEASE_CHUNKS;
+	} while (!ksm_chunks_release(slot, &forget));
+	return 0;
+}
+
+/**
+ * ksm_metadata_bytes - memory that KSM uses for metadata
+ *
+ * Return: bytes of all chunks, stable nodes and slots. The overhead of the slab
+ *	allocator and of the XArray is not included: less than two per cent of a
+ *	full chunk.
  */
 unsigned long ksm_metadata_bytes(void)
 {
@@ -229,8 +214,8 @@ unsigned long ksm_metadata_bytes(void)
  * ksm_process_profit - what merging gains one process
  * @mm: its mm
  *
- * Return: bytes of the pages that it shares, its zero pages included, less its
- *	part of the metadata; negative where that is more.
+ * Return: bytes of the pages that it shares, including its zero pages, less its
+ *	part of the metadata; negative if the metadata is larger.
  */
 long ksm_process_profit(struct mm_struct *mm)
 {
@@ -241,12 +226,6 @@ long ksm_process_profit(struct mm_struct *mm)
 	return pages * (long)PAGE_SIZE - metadata;
 }
 #endif
-
-int __init ksm_rmap_item_init(void)
-{
-	chunk_cache = KMEM_CACHE(ksm_chunk, 0);
-	return chunk_cache ? 0 : -ENOMEM;
-}
 
 #ifdef CONFIG_KSM_KUNIT_TEST
 #include "tests/rmap_item_kunit.c"

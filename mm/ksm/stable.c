@@ -1,64 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The stable tree: KSM pages by content and scope, and who shares each.
+ * The stable tree: KSM pages by content and scope.
  *
- * The order of the tree is that of the keys stored in its nodes; going down
- * touches no page. A node does not keep its page alive, so a node whose page
- * was unmapped everywhere becomes stale; whoever comes across it prunes it.
- *
- * A content that more mappings share than max_page_sharing allows has several
- * KSM pages. Their nodes, the dups, then hang on a chain that stands for the
- * content in the tree. A chain of one turns back into a plain node.
+ * The keys stored in the nodes order the tree; a look-up touches no page.
  */
 #include <linux/jiffies.h>
+#include <linux/random.h>
 #include <linux/rmap.h>
 #include <linux/sched.h>
-#include <linux/slab.h>
-#include <trace/events/ksm.h>
 
+#include "key.h"
+#include "ksm.h"
+#include "node.h"
+#include "shard.h"
 #include "stable.h"
+#include "sweep.h"
 
-static struct kmem_cache *node_cache;
-
-static bool node_is_full(const struct ksm_stable_node *node)
-{
-	return node->sharers >= READ_ONCE(ksm_settings.max_page_sharing);
-}
-
-/**
- * ksm_stable_alloc - memory for a stable node
- *
- * It may dip into the reserves: the page that it is for saves more than that,
- * and waiting for reclaim here would stall merging when it is needed most.
- *
- * Return: the node, or NULL.
- */
-struct ksm_stable_node *ksm_stable_alloc(void)
-{
-	struct ksm_stable_node *node;
-
-	node = kmem_cache_zalloc(node_cache, GFP_KERNEL | __GFP_HIGH |
-				 __GFP_NORETRY | __GFP_NOWARN);
-	if (node)
-		atomic_long_inc(&ksm_counters.nodes);
-	return node;
-}
-
-/**
- * ksm_stable_free - free a stable node that is in no tree
- * @node: the node, or NULL
- */
-void ksm_stable_free(struct ksm_stable_node *node)
-{
-	if (!node)
-		return;
-	atomic_long_dec(&ksm_counters.nodes);
-	kmem_cache_free(node_cache, node);
-}
-
-/* ------------------------------------------------------- nodes in a tree */
-
-static int key_order(const void *key, const struct rb_node *rb)
+static int stable_order(const void *key, const struct rb_node *rb)
 {
 	u64 other = rb_entry(rb, struct ksm_stable_node, rb)->key;
 	u64 mine = *(const u64 *)key;
@@ -66,213 +24,47 @@ static int key_order(const void *key, const struct rb_node *rb)
 	return mine < other ? -1 : mine > other;
 }
 
-static bool node_less(struct rb_node *a, const struct rb_node *b)
+static bool stable_less(struct rb_node *a, const struct rb_node *b)
 {
-	return key_order(&rb_entry(a, struct ksm_stable_node, rb)->key, b) < 0;
-}
-
-static void chain_add(struct ksm_stable_node *chain,
-		      struct ksm_stable_node *dup)
-{
-	dup->kind = KSM_NODE_DUP;
-	dup->chain = chain;
-	if (node_is_full(dup))
-		list_add_tail(&dup->dup, &chain->dups);
-	else
-		list_add(&dup->dup, &chain->dups);
-	atomic_long_inc(&ksm_counters.dups);
-}
-
-/* Puts a chain of all dups of its content in the place of @node. */
-static void chain_begin(struct ksm_stable_node *chain,
-			struct ksm_stable_node *node, struct rb_root *root)
-{
-	chain->kind = KSM_NODE_CHAIN;
-	chain->key = node->key;
-	chain->scope = node->scope;
-	chain->pruned = jiffies;
-	INIT_LIST_HEAD(&chain->dups);
-	rb_replace_node(&node->rb, &chain->rb, root);
-	atomic_long_inc(&ksm_counters.chains);
-	chain_add(chain, node);
-}
-
-/* After dups have left: a chain of one or none is no chain. */
-void ksm_chain_settle(struct ksm_stable_node *chain, struct rb_root *root)
-{
-	struct ksm_stable_node *dup;
-
-	if (list_empty(&chain->dups)) {
-		rb_erase(&chain->rb, root);
-	} else if (list_is_singular(&chain->dups)) {
-		dup = list_first_entry(&chain->dups, struct ksm_stable_node,
-				       dup);
-		list_del(&dup->dup);
-		dup->kind = KSM_NODE_PAGE;
-		dup->chain = NULL;
-		rb_replace_node(&chain->rb, &dup->rb, root);
-		atomic_long_dec(&ksm_counters.dups);
-	} else {
-		return;
-	}
-	atomic_long_dec(&ksm_counters.chains);
-	ksm_stable_free(chain);
-}
-
-/* Takes a page's node out of the tree. Leaves a dup's chain to be settled. */
-static void node_unlist(struct ksm_stable_node *node, struct rb_root *root)
-{
-	if (node->kind == KSM_NODE_DUP) {
-		list_del(&node->dup);
-		atomic_long_dec(&ksm_counters.dups);
-	} else {
-		rb_erase(&node->rb, root);
-	}
-}
-
-/* Keeps the dups that have room at the front, where look-ups begin. */
-static void dup_requeue(struct ksm_stable_node *node)
-{
-	if (node->kind != KSM_NODE_DUP)
-		return;
-	if (node_is_full(node))
-		list_move_tail(&node->dup, &node->chain->dups);
-	else
-		list_move(&node->dup, &node->chain->dups);
-}
-
-/* ------------------------------------------------- a node and its page */
-
-/*
- * Gets the page of a node, which the shard's lock keeps in place. A page that
- * migrates is found as well: ksm_stable_moved() has the lock, too.
- *
- * Returns the folio with a reference; -ESTALE if the page was freed; -EAGAIN
- * if it is frozen for a moment.
- */
-struct folio *ksm_node_get_folio(struct ksm_stable_node *node)
-{
-	struct folio *folio = pfn_folio(node->kpfn);
-
-	if (READ_ONCE(folio->mapping) != ksm_node_mapping(node))
-		return ERR_PTR(-ESTALE);
-	/*
-	 * Migration freezes a page of the swap cache for a moment. Any other
-	 * without a reference will not come back; poisoned, it would even keep
-	 * its mapping for ever.
-	 */
-	if (!folio_try_get(folio))
-		return ERR_PTR(folio_test_swapcache(folio) ? -EAGAIN : -ESTALE);
-	/* It may have been freed, and be somebody else's now. */
-	if (READ_ONCE(folio->mapping) != ksm_node_mapping(node)) {
-		folio_put(folio);
-		return ERR_PTR(-ESTALE);
-	}
-	return folio;
-}
-
-/*
- * Locks the page that ksm_node_get_folio() got. False, and the reference is gone,
- * if the node has another one by now: it migrated.
- */
-bool ksm_node_lock_folio(struct ksm_stable_node *node, struct folio *folio)
-{
-	folio_lock(folio);
-	if (READ_ONCE(folio->mapping) == ksm_node_mapping(node))
-		return true;
-	folio_unlock(folio);
-	folio_put(folio);
-	return false;
-}
-
-/* The counters' share of @nr items joining or leaving (then negative). */
-static void count_sharers(struct ksm_stable_node *node, int nr)
-{
-	unsigned int before = node->sharers;
-	long pages;
-
-	node->sharers += nr;
-	pages = (long)!!node->sharers - !!before;
-	if (pages)
-		atomic_long_add(pages, &ksm_counters.pages_shared);
-	if (nr - pages)
-		atomic_long_add(nr - pages, &ksm_counters.pages_sharing);
-}
-
-/*
- * Removes a stale node. Its items are put on @dropped, claimed, for
- * ksm_drop_items() to let go of once the lock is released.
- */
-void ksm_node_prune(struct ksm_stable_node *node, struct rb_root *root,
-		    struct hlist_head *dropped)
-{
-	struct ksm_rmap_item *item;
-	struct hlist_node *next;
-
-	trace_ksm_remove_ksm_page(node->kpfn);
-	count_sharers(node, -(int)node->sharers);
-	hlist_for_each_entry_safe(item, next, &node->items, link) {
-		trace_ksm_remove_rmap_item(node->kpfn, item, ksm_item_mm(item));
-		hlist_del(&item->link);
-		hlist_add_head(&item->link, dropped);
-		ksm_item_set_state(item, KSM_ITEM_CLAIMED);
-	}
-	node_unlist(node, root);
-	ksm_stable_free(node);
-}
-
-/* Ends an item's membership; it is off the list, and the caller's. */
-static void drop_item(struct ksm_rmap_item *item)
-{
-	struct ksm_chunk *chunk = ksm_item_chunk(item);
-
-	put_anon_vma(item->anon_vma);
-	ksm_mm_count(&chunk->slot->slot.mm->ksm_merging_pages, -1);
-	ksm_item_set_key(item, 0);
-	/* Whoever has the window may take it for that of a page frame. */
-	WRITE_ONCE(chunk->note[ksm_item_place(item)], 0);
-	ksm_item_set_state(item, KSM_ITEM_SEEN);
-}
-
-/* Sleeps, since an anon_vma may go with it. */
-void ksm_drop_items(struct hlist_head *dropped)
-{
-	struct ksm_rmap_item *item;
-	struct hlist_node *next;
-
-	hlist_for_each_entry_safe(item, next, dropped, link)
-		drop_item(item);
+	return stable_order(&rb_entry(a, struct ksm_stable_node, rb)->key, b) < 0;
 }
 
 /* --------------------------------------------------------------- look-up */
 
-/* Returns whether @node was pruned. */
-static bool consider(struct ksm_stable_node *node, bool with_full,
-		     struct rb_root *root, struct ksm_stable_hits *hits,
-		     struct hlist_head *dropped)
+/*
+ * A page that has moved to another scope than its node's attracts nobody until it
+ * is put in its place: at a visit to one of its sharers, or by stable_end_moved().
+ */
+static void stable_consider(struct ksm_stable_node *node, bool with_full,
+			    struct ksm_shard *shard, struct ksm_stable_hits *hits,
+			    struct ksm_dead *dead)
 {
 	struct folio *folio;
 
-	if (node_is_full(node) && !with_full)
-		return false;
+	ksm_shard_step(shard);
+	if (ksm_node_is_full(node) && !with_full)
+		return;
 	folio = ksm_node_get_folio(node);
-	if (folio == ERR_PTR(-ESTALE)) {
-		ksm_node_prune(node, root, dropped);
-		return true;
-	}
+	if (folio == ERR_PTR(-ESTALE))
+		ksm_node_kill(node, shard, dead);
 	if (IS_ERR(folio))
-		return false;
-	if (folio_test_hwpoison(folio)) {
-		folio_put(folio);
-		return false;
+		return;
+	if (folio_test_hwpoison(folio) || ksm_scope(&folio->page) != node->scope) {
+		if (hits->moved || folio_test_hwpoison(folio))
+			folio_put(folio);
+		else
+			hits->moved = folio;
+		return;
 	}
-	hits->room[hits->nr] = !node_is_full(node);
+	hits->room[hits->nr] = !ksm_node_is_full(node);
 	hits->folio[hits->nr++] = folio;
-	return false;
 }
 
-static void chain_prune(struct ksm_stable_node *chain, struct rb_root *root,
-			struct hlist_head *dropped)
+/* Dups to look at without releasing the lock, for each of the chains of a key. */
+#define PRUNE_MAX	64U
+
+static void stable_prune_chain(struct ksm_stable_node *chain,
+			       struct ksm_shard *shard, struct ksm_dead *dead)
 {
 	unsigned long delay = msecs_to_jiffies(READ_ONCE(ksm_settings.prune_millisecs));
 	struct ksm_stable_node *dup, *prev;
@@ -284,34 +76,91 @@ static void chain_prune(struct ksm_stable_node *chain, struct rb_root *root,
 
 	chain->pruned = jiffies;
 	list_for_each_entry_safe_reverse(dup, prev, &chain->dups, dup) {
+		ksm_shard_step(shard);
 		folio = ksm_node_get_folio(dup);
 		if (folio == ERR_PTR(-ESTALE))
-			ksm_node_prune(dup, root, dropped);
+			ksm_node_kill(dup, shard, dead);
 		else if (!IS_ERR(folio))
 			folio_put(folio);
-		if (++visited == KSM_PRUNE_MAX)
+		if (++visited == PRUNE_MAX)
 			break;
 	}
 }
 
-/* One of the chain's pages is enough: they are all alike. */
-static void consider_chain(struct ksm_stable_node *chain, bool with_full,
-			   struct rb_root *root, struct ksm_stable_hits *hits,
-			   struct hlist_head *dropped)
+/* One of the chain's pages is enough, as they all have the same content. */
+static void stable_consider_chain(struct ksm_stable_node *chain, bool with_full,
+				  struct ksm_shard *shard, struct ksm_stable_hits *hits,
+				  struct ksm_dead *dead)
 {
 	struct ksm_stable_node *dup, *next;
 	unsigned int had = hits->nr, visited = 0;
 
-	chain_prune(chain, root, dropped);
+	stable_prune_chain(chain, shard, dead);
 	list_for_each_entry_safe(dup, next, &chain->dups, dup) {
-		/* Those with room come first. */
-		if (node_is_full(dup) && !with_full)
+		/* Dups with room come first. */
+		if (ksm_node_is_full(dup) && !with_full)
 			break;
-		consider(dup, with_full, root, hits, dropped);
-		if (hits->nr > had || ++visited == KSM_SAME_KEY_MAX)
+		stable_consider(dup, with_full, shard, hits, dead);
+		if (hits->nr > had)
 			break;
+		if (++visited == KSM_SAME_KEY_MAX) {
+			hits->more = true;
+			break;
+		}
 	}
-	ksm_chain_settle(chain, root);
+	ksm_chain_settle(chain, shard);
+}
+
+/*
+ * Where a look-up starts: at the first node of the key, or at a random one if
+ * there are more than it visits. It does not use a cursor that every look-up
+ * moves: with one, somebody could make others see the same nodes every time.
+ */
+static struct rb_node *stable_row_start(struct rb_root *root, const u64 *key,
+					struct rb_node *first)
+{
+	struct rb_node *rb = root->rb_node, *start = first;
+	u32 turns = get_random_u32();
+
+	while (rb) {
+		int order = stable_order(key, rb);
+
+		if (!order) {
+			start = rb;
+			order = turns & 1 ? -1 : 1;
+			turns >>= 1;
+		}
+		rb = order < 0 ? rb->rb_left : rb->rb_right;
+	}
+	return start;
+}
+
+static bool stable_has_more(const u64 *key, struct rb_node *first)
+{
+	unsigned int nr = 0;
+
+	for (; first && nr <= KSM_SAME_KEY_MAX; nr++)
+		first = rb_next_match(key, first, stable_order);
+	return nr > KSM_SAME_KEY_MAX;
+}
+
+/*
+ * Ends a look-up that may have come across a page that has moved. Where there are
+ * more nodes than it goes through, such pages would hide the others: so each look-up
+ * puts one of them in its place. Whoever wants full ones as well has a folio locked.
+ */
+static void stable_end_moved(struct ksm_stable_hits *hits, bool with_full)
+{
+	struct folio *folio = hits->moved;
+
+	if (!folio)
+		return;
+	if (hits->more && !with_full && folio_trylock(folio)) {
+		ksm_stable_rehome(folio);
+		folio_unlock(folio);
+	}
+	folio_put(folio);
+	hits->moved = NULL;
 }
 
 /**
@@ -321,43 +170,52 @@ static void consider_chain(struct ksm_stable_node *chain, bool with_full,
  * @with_full: also those that have no room for another sharer
  * @hits: filled in; to be put with ksm_stable_hits_put()
  *
- * What is found need not have the content looked for: compare.
+ * The pages found need not have the wanted content, so compare. If the key has
+ * more than %KSM_SAME_KEY_MAX nodes, each call finds others.
  *
- * Context: no KSM page's folio lock held; sleeps.
+ * Context: sleeps; waits for no folio lock. The caller may have one, with
+ *	@with_full alone.
  */
 void ksm_stable_find(u64 key, u16 scope, bool with_full,
 		     struct ksm_stable_hits *hits)
 {
 	struct ksm_shard *shard = ksm_shard_of(key);
 	struct rb_root *root = &shard->stable;
-	struct rb_node *rb, *next;
+	struct rb_node *first, *rb, *next;
 	struct ksm_stable_node *node;
 	unsigned int visited = 0;
-	HLIST_HEAD(dropped);
+	struct ksm_dead dead = { };
 
 	hits->nr = 0;
+	hits->more = false;
+	hits->moved = NULL;
 	/*
-	 * Most keys are in no tree, and to who wants a page to share an
-	 * outdated answer is as good.
+	 * Most keys are in no tree, and an outdated answer is good enough to
+	 * find a page to share.
 	 */
 	if (!with_full && !data_race(READ_ONCE(root->rb_node)))
 		return;
 
-	spin_lock(&shard->lock);
+	ksm_shard_lock(shard);
 	hits->inserts = shard->inserts;
-	for (rb = rb_find_first(&key, root, key_order);
-	     rb && visited < KSM_SAME_KEY_MAX; rb = next, visited++) {
-		next = rb_next_match(&key, rb, key_order);
+	first = rb_find_first(&key, root, stable_order);
+	hits->more = stable_has_more(&key, first);
+	rb = hits->more ? stable_row_start(root, &key, first) : first;
+	for (; rb && visited < KSM_SAME_KEY_MAX; rb = next, visited++) {
+		next = rb_next_match(&key, rb, stable_order);
+		if (!next && hits->more)
+			next = first;
 		node = rb_entry(rb, struct ksm_stable_node, rb);
 		if (node->scope != scope)
 			continue;
 		if (node->kind == KSM_NODE_CHAIN)
-			consider_chain(node, with_full, root, hits, &dropped);
+			stable_consider_chain(node, with_full, shard, hits, &dead);
 		else
-			consider(node, with_full, root, hits, &dropped);
+			stable_consider(node, with_full, shard, hits, &dead);
 	}
-	spin_unlock(&shard->lock);
-	ksm_drop_items(&dropped);
+	ksm_shard_unlock(shard);
+	ksm_bury(&dead);
+	stable_end_moved(hits, with_full);
 }
 
 /**
@@ -370,290 +228,146 @@ void ksm_stable_hits_put(struct ksm_stable_hits *hits)
 		folio_put(hits->folio[--hits->nr]);
 }
 
-/* --------------------------------------------------------- joining, leaving */
+/* -------------------------------------------------------------- entering */
 
-/**
- * ksm_stable_has_room - may another rmap_item share this page?
- * @folio: the page, locked
- *
- * Return: false also if it is no KSM page (any more).
- */
-bool ksm_stable_has_room(struct folio *folio)
+/* Puts a node into the tree, or on the chain of @peer, which is locked. */
+static void stable_enter(struct ksm_stable_node *node, struct ksm_shard *shard,
+			 struct folio *peer, struct ksm_stable_node **spare)
 {
-	struct ksm_stable_node *node = ksm_folio_node(folio);
+	struct ksm_stable_node *other = peer ? ksm_folio_node(peer) : NULL;
 
-	return node && !node_is_full(node);
-}
-
-/**
- * ksm_stable_link - an rmap_item shares a KSM page from now on
- * @folio: the page, locked
- * @item: the item, in the caller's hands and in no tree
- * @anon_vma: covers the mapping; the caller's reference goes to the item
- * @odd_pgoff: the mapping's page index does not follow from the item's chunk
- */
-void ksm_stable_link(struct folio *folio, struct ksm_rmap_item *item,
-		     struct anon_vma *anon_vma, bool odd_pgoff)
-{
-	struct ksm_stable_node *node = ksm_folio_node(folio);
-	struct ksm_chunk *chunk = ksm_item_chunk(item);
-	unsigned int place = ksm_item_place(item);
-	struct ksm_shard *shard = ksm_shard_of(node->key);
-
-	VM_WARN_ON_ONCE_FOLIO(!folio_test_locked(folio), folio);
-
-	spin_lock(&shard->lock);
-	item->anon_vma = anon_vma;
-	WRITE_ONCE(item->tag, (u64)(unsigned long)node | place);
-	WRITE_ONCE(chunk->note[place], ksm_shard_number(node->key));
-	hlist_add_head(&item->link, &node->items);
-	count_sharers(node, 1);
-	dup_requeue(node);
-	ksm_item_set_state(item, KSM_ITEM_STABLE |
-			   (odd_pgoff ? KSM_ITEM_ODD_PGOFF : 0));
-	spin_unlock(&shard->lock);
-	ksm_mm_count(&chunk->slot->slot.mm->ksm_merging_pages, 1);
-}
-
-/*
- * Removes a live node that nobody shares and nothing maps; its page is locked.
- * Leaves its chain to be settled.
- */
-void ksm_node_detach(struct ksm_stable_node *node, struct folio *folio,
-		     struct rb_root *root)
-{
-	trace_ksm_remove_ksm_page(node->kpfn);
-	WRITE_ONCE(folio->mapping, (void *)PAGE_MAPPING_KSM);
-	node_unlist(node, root);
-	ksm_stable_free(node);
-}
-
-void ksm_node_detach_alone(struct ksm_stable_node *node, struct folio *folio,
-			   struct rb_root *root)
-{
-	struct ksm_stable_node *chain = NULL;
-
-	if (node->kind == KSM_NODE_DUP)
-		chain = node->chain;
-	ksm_node_detach(node, folio, root);
-	if (chain)
-		ksm_chain_settle(chain, root);
-}
-
-/*
- * Takes @item off the list of the node whose page is @folio, which is locked.
- * Returns whether it could.
- */
-static bool unlink_live(struct ksm_stable_node *node, struct folio *folio,
-			struct ksm_rmap_item *item, enum ksm_release how)
-{
-	struct ksm_shard *shard = ksm_shard_of(node->key);
-
-	if (how == KSM_RELEASE_IF_STALE)
-		return false;
-	if (how == KSM_RELEASE_IF_UNNEEDED && ksm_item_is_needed(folio, item))
-		return false;
-
-	trace_ksm_remove_rmap_item(node->kpfn, item, ksm_item_mm(item));
-	spin_lock(&shard->lock);
-	hlist_del(&item->link);
-	ksm_item_set_state(item, KSM_ITEM_CLAIMED);
-	count_sharers(node, -1);
-	if (!node->sharers && !folio_mapped(folio))
-		ksm_node_detach_alone(node, folio, &shard->stable);
+	lockdep_assert_held(&shard->lock);
+	shard->inserts++;
+	/* It may have moved to another scope between the look-up and the lock. */
+	if (other && (other->key != node->key || other->scope != node->scope))
+		other = NULL;
+	if (other && other->kind == KSM_NODE_PAGE) {
+		ksm_chain_begin(*spare, other, shard);
+		*spare = NULL;
+	}
+	if (other)
+		ksm_chain_add(other->chain, node);
 	else
-		dup_requeue(node);
-	spin_unlock(&shard->lock);
-	drop_item(item);
-	return true;
-}
-
-void ksm_node_prune_alone(struct ksm_stable_node *node, struct rb_root *root,
-			  struct hlist_head *dropped)
-{
-	struct ksm_stable_node *chain = NULL;
-
-	if (node->kind == KSM_NODE_DUP)
-		chain = node->chain;
-	ksm_node_prune(node, root, dropped);
-	if (chain)
-		ksm_chain_settle(chain, root);
-}
-
-/**
- * ksm_stable_unlink - an rmap_item does not share its KSM page any more
- * @item: the item, in a window of the caller; stable a moment ago
- * @how: when it may leave
- *
- * Context: no folio lock held; sleeps.
- * Return: true and the item is %KSM_ITEM_SEEN and has no key; or false, it has
- *	to stay for now.
- */
-bool ksm_stable_unlink(struct ksm_rmap_item *item, enum ksm_release how)
-{
-	u16 *note = &ksm_item_chunk(item)->note[ksm_item_place(item)];
-	struct ksm_stable_node *node;
-	struct ksm_shard *shard;
-	struct folio *folio;
-	HLIST_HEAD(dropped);
-	unsigned int number;
-	bool unlinked;
-
-again:
-	number = READ_ONCE(*note);
-	shard = &ksm_shards[number];
-	spin_lock(&shard->lock);
-	if (ksm_item_state(item) != KSM_ITEM_STABLE) {
-		/* Pruned; and if not yet dropped, somebody is about to. */
-		spin_unlock(&shard->lock);
-		return ksm_item_state(item) == KSM_ITEM_SEEN;
-	}
-	if (READ_ONCE(*note) != number) {
-		spin_unlock(&shard->lock);
-		goto again;
-	}
-	/* On the list and under the lock: the node cannot go away. */
-	node = ksm_item_node(item);
-	folio = ksm_node_get_folio(node);
-	if (folio == ERR_PTR(-ESTALE)) {
-		ksm_node_prune_alone(node, &shard->stable, &dropped);
-		spin_unlock(&shard->lock);
-		ksm_drop_items(&dropped);
-		return true;
-	}
-	spin_unlock(&shard->lock);
-	if (IS_ERR(folio)) {
-		cond_resched();
-		goto again;
-	}
-
-	if (!ksm_node_lock_folio(node, folio))
-		goto again;
-	unlinked = unlink_live(node, folio, item, how);
-	folio_unlock(folio);
-	folio_put(folio);
-	return unlinked;
+		rb_add(&node->rb, &shard->stable, stable_less);
 }
 
 /**
  * ksm_stable_insert - make a page a KSM page
- * @node: its node, with key and scope; owned by the tree from now on
- * @folio: the page, locked, anonymous, mapped read-only everywhere
+ * @node: its node, with key and scope; the tree owns it from now on
+ * @folio: the page, locked: anonymous and mapped read-only everywhere, or new
  * @peer: another KSM page with the same content, locked; or NULL
  * @spare: memory for a chain if there is a @peer; set to NULL when used
  * @inserts: ksm_stable_hits.inserts of the look-up that found nothing better
  *
- * Return: whether the page was inserted; if not, something else was since that
- *	look-up, and it has to be repeated.
+ * Return: whether the page was inserted. If not, something else was inserted
+ *	since that look-up, which has to be repeated.
  */
 bool ksm_stable_insert(struct ksm_stable_node *node, struct folio *folio,
 		       struct folio *peer, struct ksm_stable_node **spare,
 		       unsigned int inserts)
 {
 	struct ksm_shard *shard = ksm_shard_of(node->key);
-	struct ksm_stable_node *other = peer ? ksm_folio_node(peer) : NULL;
 
 	VM_WARN_ON_ONCE_FOLIO(!folio_test_locked(folio), folio);
-	VM_WARN_ON_ONCE_FOLIO(PageAnonExclusive(&folio->page), folio);
+	/* A copy has never been mapped. */
+	VM_WARN_ON_ONCE_FOLIO(folio_test_anon(folio) &&
+			      PageAnonExclusive(&folio->page), folio);
 
 	INIT_HLIST_HEAD(&node->items);
 	node->kpfn = folio_pfn(folio);
 	node->kind = KSM_NODE_PAGE;
 
-	spin_lock(&shard->lock);
+	ksm_shard_lock(shard);
 	if (shard->inserts != inserts) {
-		spin_unlock(&shard->lock);
+		ksm_shard_unlock(shard);
 		return false;
 	}
-	shard->inserts++;
-	/* From here on a scan may come across the node. */
+	/* From here on, a scan may find the node. */
 	smp_store_release(&folio->mapping, ksm_node_mapping(node));
-	/* It may have moved to another scope between look-up and lock. */
-	if (other && (other->key != node->key || other->scope != node->scope))
-		other = NULL;
-	if (other && other->kind == KSM_NODE_PAGE) {
-		chain_begin(*spare, other, &shard->stable);
-		*spare = NULL;
-	}
-	if (other)
-		chain_add(other->chain, node);
-	else
-		rb_add(&node->rb, &shard->stable, node_less);
-	spin_unlock(&shard->lock);
+	stable_enter(node, shard, peer, spare);
+	ksm_shard_unlock(shard);
 	return true;
 }
 
+/*
+ * Returns a page among those found that equals @folio, with a reference, or
+ * NULL.
+ */
+static struct folio *stable_equal_hit(struct ksm_stable_hits *hits,
+				      struct folio *folio)
+{
+	unsigned int i;
+
+	for (i = 0; i < hits->nr; i++)
+		if (hits->folio[i] != folio &&
+		    ksm_pages_equal(&hits->folio[i]->page, &folio->page))
+			return hits->folio[i];
+	return NULL;
+}
+
+/*
+ * Puts a node that is in no tree where it belongs, beside a page with the same
+ * content if there is one. Returns false if the look-up has to be repeated.
+ */
+static bool stable_settle(struct ksm_stable_node *node, struct folio *folio,
+			  struct ksm_stable_node **spare)
+{
+	struct ksm_shard *shard = ksm_shard_of(node->key);
+	struct ksm_stable_hits hits;
+	struct folio *peer;
+	bool entered;
+
+	ksm_stable_find(node->key, node->scope, true, &hits);
+	peer = stable_equal_hit(&hits, folio);
+	/* It is in other hands, so leave two nodes with the same key. */
+	if (peer && (!*spare || !folio_trylock(peer)))
+		peer = NULL;
+	ksm_shard_lock(shard);
+	entered = shard->inserts == hits.inserts;
+	if (entered)
+		stable_enter(node, shard, peer, spare);
+	ksm_shard_unlock(shard);
+	if (peer)
+		folio_unlock(peer);
+	ksm_stable_hits_put(&hits);
+	return entered;
+}
+
 /**
- * ksm_stable_rehome - a KSM page is found to be in another scope than its node
+ * ksm_stable_rehome - move the node of a KSM page that has changed its scope
  * @folio: the page, locked
+ *
+ * This touches none of its items, however many there are: they find the shard
+ * through the node. A thread that finds the node through an item while it is in
+ * no tree waits for the folio lock.
+ *
+ * Context: no other folio lock held; sleeps, allocates.
  */
 void ksm_stable_rehome(struct folio *folio)
 {
-	struct ksm_stable_node *node = ksm_folio_node(folio), *chain = NULL;
+	struct ksm_stable_node *node = ksm_folio_node(folio);
+	struct ksm_stable_node *spare;
 	unsigned int scope = ksm_scope(&folio->page);
-	struct ksm_rmap_item *item;
 	struct ksm_shard *shard;
 	u64 key;
 
 	if (!node || node->scope == scope)
 		return;
 
-	key = ksm_key(ksm_key(node->key, node->scope), scope);
+	spare = ksm_stable_alloc();
+	key = ksm_rekey(node->key, node->scope, scope);
 	shard = ksm_shard_of(node->key);
-	spin_lock(&shard->lock);
-	if (node->kind == KSM_NODE_DUP)
-		chain = node->chain;
-	node_unlist(node, &shard->stable);
-	if (chain)
-		ksm_chain_settle(chain, &shard->stable);
-	hlist_for_each_entry(item, &node->items, link)
-		WRITE_ONCE(ksm_item_chunk(item)->note[ksm_item_place(item)],
-			   ksm_shard_number(key));
+	ksm_shard_lock(shard);
+	ksm_node_unlist_alone(node, shard);
 	node->kind = KSM_NODE_PAGE;
-	node->chain = NULL;
-	WRITE_ONCE(node->scope, scope);	/* a scan looks at it without a lock */
-	node->key = key;
-	spin_unlock(&shard->lock);
+	/* These two are read without a lock. */
+	WRITE_ONCE(node->scope, scope);
+	WRITE_ONCE(node->key, key);
+	ksm_shard_unlock(shard);
 
-	/* Who finds the node through an item now has to wait for the folio. */
-	shard = ksm_shard_of(key);
-	spin_lock(&shard->lock);
-	shard->inserts++;
-	rb_add(&node->rb, &shard->stable, node_less);
-	spin_unlock(&shard->lock);
-}
-
-/**
- * ksm_stable_moved - a KSM page migrates to another page frame
- * @to: the new folio, locked; its mapping is that of @from
- * @from: the old one, locked
- */
-void ksm_stable_moved(struct folio *to, struct folio *from)
-{
-	struct ksm_stable_node *node = ksm_folio_node(from);
-	struct ksm_shard *shard;
-
-	if (!node)
-		return;
-
-	shard = ksm_shard_of(node->key);
-	spin_lock(&shard->lock);
-	VM_WARN_ON_ONCE_FOLIO(node->kpfn != folio_pfn(from), from);
-	node->kpfn = folio_pfn(to);
-	/* Not earlier, or ksm_node_get_folio() would take the node for stale. */
-	WRITE_ONCE(from->mapping, (void *)PAGE_MAPPING_KSM);
-	spin_unlock(&shard->lock);
-}
-
-int __init ksm_stable_init(void)
-{
-	/* The tag of an rmap_item has its place in the low bits. */
-	node_cache = kmem_cache_create("ksm_stable_node",
-				       sizeof(struct ksm_stable_node),
-				       max_t(size_t, KSM_CHUNK_PAGES,
-					     __alignof__(struct ksm_stable_node)),
-				       0, NULL);
-	return node_cache ? 0 : -ENOMEM;
+	while (!stable_settle(node, folio, &spare))
+		cond_resched();
+	ksm_stable_free(spare);
 }
 
 #ifdef CONFIG_KSM_KUNIT_TEST

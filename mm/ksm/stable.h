@@ -1,36 +1,37 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * A stable node and its page: what stable.c, which works on one, and forest.c,
- * which goes through all, have in common. All with the shard's lock held,
- * unless said otherwise.
+ * The stable tree: finding KSM pages, and inserting them.
  */
 #ifndef _MM_KSM_STABLE_H
 #define _MM_KSM_STABLE_H
 
-#include "ksm.h"
+#include "node.h"
 
-/* Dups of a chain that are looked at without letting go of the lock. */
-#define KSM_PRUNE_MAX	256
+/**
+ * struct ksm_stable_hits - KSM pages found by key
+ * @folio: the pages, with a reference each
+ * @room: whether each had room for another sharer
+ * @nr: how many
+ * @more: there are more nodes of the key than a look-up goes through
+ * @inserts: ksm_shard.inserts at that time
+ * @moved: for the look-up itself: a page in another scope than its node, with a
+ *	reference; or NULL
+ */
+struct ksm_stable_hits {
+	struct folio *folio[KSM_SAME_KEY_MAX];
+	bool room[KSM_SAME_KEY_MAX];
+	unsigned int nr;
+	bool more;
+	unsigned int inserts;
+	struct folio *moved;
+};
 
-static inline void *ksm_node_mapping(const struct ksm_stable_node *node)
-{
-	return (void *)((unsigned long)node | PAGE_MAPPING_KSM);
-}
-
-struct folio *ksm_node_get_folio(struct ksm_stable_node *node);
-void ksm_node_prune(struct ksm_stable_node *node, struct rb_root *root,
-		    struct hlist_head *dropped);
-void ksm_node_prune_alone(struct ksm_stable_node *node, struct rb_root *root,
-			  struct hlist_head *dropped);
-void ksm_chain_settle(struct ksm_stable_node *chain, struct rb_root *root);
-/* With the page locked, too. */
-void ksm_node_detach(struct ksm_stable_node *node, struct folio *folio,
-		     struct rb_root *root);
-void ksm_node_detach_alone(struct ksm_stable_node *node, struct folio *folio,
-			   struct rb_root *root);
-
-/* These two without: they sleep. */
-bool ksm_node_lock_folio(struct ksm_stable_node *node, struct folio *folio);
-void ksm_drop_items(struct hlist_head *dropped);
+void ksm_stable_find(u64 key, u16 scope, bool with_full,
+		     struct ksm_stable_hits *hits);
+void ksm_stable_hits_put(struct ksm_stable_hits *hits);
+bool ksm_stable_insert(struct ksm_stable_node *node, struct folio *folio,
+		       struct folio *peer, struct ksm_stable_node **spare,
+		       unsigned int inserts);
+void ksm_stable_rehome(struct folio *folio);
 
 #endif /* _MM_KSM_STABLE_H */

@@ -8,10 +8,15 @@
  */
 #include <linux/kobject.h>
 #include <linux/kstrtox.h>
-#include <linux/mutex.h>
 #include <linux/sysfs.h>
 
+#include "advisor.h"
+#include "control.h"
 #include "ksm.h"
+#include "registry.h"
+#include "rmap_item.h"
+#include "sysfs.h"
+#include "worker.h"
 
 #define KSM_ATTR_RO(name) \
 	static struct kobj_attribute name##_attr = __ATTR_RO(name)
@@ -30,7 +35,7 @@ static ssize_t name##_show(struct kobject *kobj,			\
 KSM_SHOW(name, "%ld", (long)(value))					\
 KSM_ATTR_RO(name)
 
-/* A file that sets a number without anybody needing to be told. */
+/* A file that sets a number that nobody has to be told about. */
 #define KSM_SETTING(name, field, type, format, parse)			\
 KSM_SHOW(name, format, READ_ONCE(ksm_settings.field))			\
 static ssize_t name##_store(struct kobject *kobj,			\
@@ -41,14 +46,12 @@ static ssize_t name##_store(struct kobject *kobj,			\
 									\
 	if (parse)							\
 		return -EINVAL;						\
-	mutex_lock(&ksm_control);					\
 	WRITE_ONCE(ksm_settings.field, value);				\
-	mutex_unlock(&ksm_control);					\
 	return count;							\
 }									\
 KSM_ATTR_RW(name)
 
-static long counter(const atomic_long_t *count)
+static long sysfs_counter(const atomic_long_t *count)
 {
 	return atomic_long_read(count);
 }
@@ -85,9 +88,7 @@ static ssize_t advisor_mode_store(struct kobject *kobj,
 
 	if (mode < 0)
 		return mode;
-	mutex_lock(&ksm_control);
 	ksm_advisor_set_mode(mode);
-	mutex_unlock(&ksm_control);
 	return count;
 }
 KSM_ATTR_RW(advisor_mode);
@@ -103,9 +104,7 @@ static ssize_t pages_to_scan_store(struct kobject *kobj,
 
 	if (kstrtouint(buf, 10, &value))
 		return -EINVAL;
-	mutex_lock(&ksm_control);
 	err = ksm_advisor_set_pages(value);
-	mutex_unlock(&ksm_control);
 	return err ? err : count;
 }
 KSM_ATTR_RW(pages_to_scan);
@@ -121,9 +120,7 @@ static ssize_t scan_threads_store(struct kobject *kobj,
 
 	if (kstrtouint(buf, 10, &value) || !value || value > KSM_THREADS_MAX)
 		return -EINVAL;
-	mutex_lock(&ksm_control);
 	err = ksm_workers_set(value);
-	mutex_unlock(&ksm_control);
 	return err ? err : count;
 }
 KSM_ATTR_RW(scan_threads);
@@ -138,9 +135,7 @@ static ssize_t sleep_millisecs_store(struct kobject *kobj,
 
 	if (kstrtouint(buf, 10, &value))
 		return -EINVAL;
-	mutex_lock(&ksm_control);
 	WRITE_ONCE(ksm_settings.sleep_millisecs, value);
-	mutex_unlock(&ksm_control);
 	wake_up_interruptible(&ksm_wait);
 	return count;
 }
@@ -148,69 +143,18 @@ KSM_ATTR_RW(sleep_millisecs);
 
 KSM_SHOW(run, "%u", READ_ONCE(ksm_settings.run))
 
-/* Undoes all merging. On error, merging stays off and some of it remains. */
-static int unmerge(void)
-{
-	int err;
-
-	down_write(&ksm_gate);
-	err = ksm_unmerge_all();
-	if (err)
-		WRITE_ONCE(ksm_settings.run, KSM_RUN_STOP);
-	up_write(&ksm_gate);
-	return err;
-}
-
-/* Whoever has stopped ksmd may count on it that nothing is merged after that. */
-static void wait_for_workers(void)
-{
-	down_write(&ksm_gate);
-	up_write(&ksm_gate);
-}
-
 static ssize_t run_store(struct kobject *kobj, struct kobj_attribute *attr,
 			 const char *buf, size_t count)
 {
 	unsigned int value;
-	int err = 0;
+	int err;
 
 	if (kstrtouint(buf, 10, &value) || value > KSM_RUN_UNMERGE)
 		return -EINVAL;
-
-	mutex_lock(&ksm_control);
-	if (value != ksm_settings.run) {
-		WRITE_ONCE(ksm_settings.run, value);
-		if (value == KSM_RUN_UNMERGE)
-			err = unmerge();
-		else if (value == KSM_RUN_STOP)
-			wait_for_workers();
-	}
-	mutex_unlock(&ksm_control);
-	wake_up_interruptible(&ksm_wait);
+	err = ksm_control_run(value);
 	return err ? err : count;
 }
 KSM_ATTR_RW(run);
-
-/* The trees have to be empty for what @set changes: what is in them fits no more. */
-static int change_trees(void (*set)(unsigned int value), unsigned int value)
-{
-	int err = -EBUSY;
-
-	down_write(&ksm_gate);
-	if (!counter(&ksm_counters.pages_shared) && !ksm_stable_remove_all()) {
-		ksm_unstable_clear();
-		ksm_forget_keys();
-		set(value);
-		err = 0;
-	}
-	up_write(&ksm_gate);
-	return err;
-}
-
-static void set_max_page_sharing(unsigned int value)
-{
-	WRITE_ONCE(ksm_settings.max_page_sharing, value);
-}
 
 KSM_SHOW(max_page_sharing, "%u", READ_ONCE(ksm_settings.max_page_sharing))
 
@@ -223,24 +167,12 @@ static ssize_t max_page_sharing_store(struct kobject *kobj,
 	err = kstrtoint(buf, 10, &value);
 	if (err)
 		return err;
-	/* A page that nobody may share is no KSM page. */
-	if (value < 2)
-		return -EINVAL;
-
-	mutex_lock(&ksm_control);
-	if (value != ksm_settings.max_page_sharing)
-		err = change_trees(set_max_page_sharing, value);
-	mutex_unlock(&ksm_control);
+	err = ksm_control_max_page_sharing(value);
 	return err ? err : count;
 }
 KSM_ATTR_RW(max_page_sharing);
 
 #ifdef CONFIG_NUMA
-static void set_merge_across_nodes(unsigned int value)
-{
-	WRITE_ONCE(ksm_settings.merge_across_nodes, value);
-}
-
 KSM_SHOW(merge_across_nodes, "%u", READ_ONCE(ksm_settings.merge_across_nodes))
 
 static ssize_t merge_across_nodes_store(struct kobject *kobj,
@@ -255,11 +187,7 @@ static ssize_t merge_across_nodes_store(struct kobject *kobj,
 		return err;
 	if (value > 1)
 		return -EINVAL;
-
-	mutex_lock(&ksm_control);
-	if (value != ksm_settings.merge_across_nodes)
-		err = change_trees(set_merge_across_nodes, value);
-	mutex_unlock(&ksm_control);
+	err = ksm_control_across_nodes(value);
 	return err ? err : count;
 }
 KSM_ATTR_RW(merge_across_nodes);
@@ -267,40 +195,40 @@ KSM_ATTR_RW(merge_across_nodes);
 
 /* --------------------------------------------------------------- counters */
 
-KSM_COUNTER(pages_scanned, counter(&ksm_counters.pages_scanned));
-KSM_COUNTER(pages_shared, counter(&ksm_counters.pages_shared));
-KSM_COUNTER(pages_sharing, counter(&ksm_counters.pages_sharing));
-KSM_COUNTER(pages_unshared, counter(&ksm_counters.pages_unshared));
-KSM_COUNTER(pages_skipped, counter(&ksm_counters.pages_skipped));
-KSM_COUNTER(ksm_zero_pages, counter(&ksm_zero_pages));
-KSM_COUNTER(stable_node_chains, counter(&ksm_counters.chains));
-KSM_COUNTER(stable_node_dups, counter(&ksm_counters.dups));
+KSM_COUNTER(pages_scanned, sysfs_counter(&ksm_counters.pages_scanned));
+KSM_COUNTER(pages_shared, sysfs_counter(&ksm_counters.pages_shared));
+KSM_COUNTER(pages_sharing, sysfs_counter(&ksm_counters.pages_sharing));
+KSM_COUNTER(pages_unshared, sysfs_counter(&ksm_counters.pages_unshared));
+KSM_COUNTER(pages_skipped, sysfs_counter(&ksm_counters.pages_skipped));
+KSM_COUNTER(ksm_zero_pages, sysfs_counter(&ksm_zero_pages));
+KSM_COUNTER(stable_node_chains, sysfs_counter(&ksm_counters.chains));
+KSM_COUNTER(stable_node_dups, sysfs_counter(&ksm_counters.dups));
 KSM_COUNTER(full_scans, ksm_full_scans());
 KSM_COUNTER(metadata_bytes, ksm_metadata_bytes());
 
-/* Tracked, but in neither tree: mostly because they keep changing. */
-static long pages_volatile(void)
+/* Tracked, but in neither tree; usually because they keep changing. */
+static long sysfs_pages_volatile(void)
 {
-	long pages = counter(&ksm_counters.rmap_items) -
-		     counter(&ksm_counters.pages_shared) -
-		     counter(&ksm_counters.pages_sharing) -
-		     counter(&ksm_counters.pages_unshared);
+	long pages = sysfs_counter(&ksm_counters.rmap_items) -
+		     sysfs_counter(&ksm_counters.pages_shared) -
+		     sysfs_counter(&ksm_counters.pages_sharing) -
+		     sysfs_counter(&ksm_counters.pages_unshared);
 
-	/* The four are not read at one instant. */
+	/* The four are not read at the same time. */
 	return max(pages, 0L);
 }
 
-KSM_COUNTER(pages_volatile, pages_volatile());
+KSM_COUNTER(pages_volatile, sysfs_pages_volatile());
 
-static long general_profit(void)
+static long sysfs_general_profit(void)
 {
-	long pages = counter(&ksm_counters.pages_sharing) +
-		     counter(&ksm_zero_pages);
+	long pages = sysfs_counter(&ksm_counters.pages_sharing) +
+		     sysfs_counter(&ksm_zero_pages);
 
 	return pages * (long)PAGE_SIZE - (long)ksm_metadata_bytes();
 }
 
-KSM_COUNTER(general_profit, general_profit());
+KSM_COUNTER(general_profit, sysfs_general_profit());
 
 static struct attribute *ksm_attrs[] = {
 	&run_attr.attr,

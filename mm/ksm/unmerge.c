@@ -4,42 +4,45 @@
  * the page again.
  *
  * The page fault code could make the copies one by one. But there may be
- * millions of them: here it is many at a time, with one flush and one
- * notification for all. What is known of the pages is left to the next scan,
- * unless all of it is to go.
+ * millions of them, so this does many at a time, with one flush and one
+ * notification for all. It leaves what is known of the pages to the next scan,
+ * unless all of it has to go.
  */
+#include <linux/delay.h>
 #include <linux/highmem.h>
 #include <linux/hugetlb.h>	/* flush_tlb_range() */
+#include <linux/jiffies.h>
 #include <linux/memcontrol.h>
 #include <linux/mempolicy.h>
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
-#include <linux/oom.h>
 #include <linux/pagewalk.h>
 #include <linux/rmap.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/swap.h>
-#include <linux/swapops.h>
 #include <linux/vmstat.h>
 #include <asm/tlbflush.h>
 
 #include "../internal.h"
 #include "ksm.h"
+#include "registry.h"
+#include "slot.h"
+#include "unmerge.h"
 
 /*
- * Pages that are unshared at a time: one flush, one notification. x86 flushes
- * more than 33 pages all at once, which is cheaper.
+ * Pages to unshare at a time, with one flush and one notification. For more
+ * than 33 pages, x86 flushes everything at once, which is cheaper.
  */
 #define UNSHARE_BATCH	64
 
 /**
- * struct shared - a page that is to be unshared
+ * struct shared - a page to unshare
  * @addr: its address
  * @pte: its PTE as it was found
  * @page: the KSM page, with a reference; NULL: it is KSM's zero page
- * @copy: what takes its place
- * @changed: the PTE is another one by now
+ * @copy: the page that takes its place
+ * @changed: the PTE has changed by now
  */
 struct shared {
 	unsigned long addr;
@@ -55,9 +58,12 @@ struct shared {
  * @batch: shared pages of one page table
  * @nr: how many
  * @fresh: pages to copy to
- * @taken: how many of @fresh were taken; those behind them are there or NULL
- * @next: where to go on looking
- * @waits: there, a KSM page is just being migrated
+ * @taken: how many of @fresh were taken; the others are unused or NULL
+ * @next: where to continue
+ * @holes: empty entries of page tables that were passed
+ * @waits: a KSM page is being migrated at @next
+ * @yields: stop when somebody waits for the mmap_lock
+ * @since: jiffies when the mmap_lock was taken
  */
 struct unshare {
 	struct vm_area_struct *vma;
@@ -66,24 +72,27 @@ struct unshare {
 	struct page *fresh[UNSHARE_BATCH];
 	unsigned int taken;
 	unsigned long next;
+	unsigned long holes;
 	bool waits;
+	bool yields;
+	unsigned long since;
 };
 
 /* ---------------------------------------------------------------- finding */
 
-static bool is_migrating(pte_t pte)
+static bool unmerge_is_migrating(pte_t pte)
 {
-	swp_entry_t entry;
+	softleaf_t entry;
 
 	if (pte_none(pte) || pte_present(pte))
 		return false;
-	entry = pte_to_swp_entry(pte);
-	return is_migration_entry(entry) &&
-	       PageKsm(pfn_swap_entry_to_page(entry));
+	entry = softleaf_from_pte(pte);
+	return softleaf_is_migration(entry) &&
+	       folio_test_ksm(softleaf_to_folio(entry));
 }
 
-/* Is this what KSM has put there? If so, notes it. */
-static void find_shared(struct unshare *found, unsigned long addr, pte_t pte)
+/* If KSM has put this PTE there, notes it. */
+static void unmerge_find_shared(struct unshare *found, unsigned long addr, pte_t pte)
 {
 	struct shared *shared = &found->batch[found->nr];
 	struct page *page;
@@ -91,7 +100,7 @@ static void find_shared(struct unshare *found, unsigned long addr, pte_t pte)
 	if (!pte_present(pte))
 		return;
 	page = vm_normal_page(found->vma, addr, pte);
-	if (page ? !PageKsm(page) : !is_ksm_zero_pte(pte))
+	if (page ? !folio_test_ksm(page_folio(page)) : !is_ksm_zero_pte(pte))
 		return;
 	if (page)
 		get_page(page);
@@ -99,51 +108,79 @@ static void find_shared(struct unshare *found, unsigned long addr, pte_t pte)
 	found->nr++;
 }
 
-static int unshare_pmd(pmd_t *pmd, unsigned long addr, unsigned long end,
+/*
+ * Not at once: a thread that maps memory all the time must not hold us up for
+ * long.
+ */
+static bool unmerge_must_yield(struct unshare *found)
+{
+	return found->yields && time_after(jiffies, found->since) &&
+	       mmap_lock_is_contended(found->vma->vm_mm);
+}
+
+static int unmerge_pmd(pmd_t *pmd, unsigned long addr, unsigned long end,
 		       struct mm_walk *walk)
 {
 	struct unshare *found = walk->private;
-	pte_t *start, *ptep;
+	pte_t *start = NULL, *ptep;
 	spinlock_t *ptl;
 
 	cond_resched();
-	/* A huge page is nobody else's. */
-	if (pmd_leaf(pmdp_get_lockless(pmd)))
-		return 0;
-	start = pte_offset_map_lock(walk->mm, pmd, addr, &ptl);
-	if (!start)
-		return 0;
+	/* A huge page is not shared. */
+	if (!pmd_leaf(pmdp_get_lockless(pmd)))
+		start = pte_offset_map_lock(walk->mm, pmd, addr, &ptl);
+	if (!start) {
+		found->next = end;
+		return unmerge_must_yield(found);
+	}
 	for (ptep = start; addr < end; ptep++, addr += PAGE_SIZE) {
 		pte_t pte = ptep_get(ptep);
 
-		found->waits = is_migrating(pte);
+		found->waits = unmerge_is_migrating(pte);
 		if (found->waits || found->nr == UNSHARE_BATCH)
 			break;
-		find_shared(found, addr, pte);
+		unmerge_find_shared(found, addr, pte);
 	}
 	pte_unmap_unlock(start, ptl);
 	found->next = addr;
-	/* Of one page table at a time. */
-	return found->nr || found->waits;
+	/* The batch comes from one page table. */
+	return found->nr || found->waits || unmerge_must_yield(found);
 }
 
-static const struct mm_walk_ops read_ops = {
-	.pmd_entry = unshare_pmd,
+/* All of an address space may consist of empty entries of page tables. */
+#define HOLES_A_LOOK	512
+
+static int unmerge_hole(unsigned long addr, unsigned long end, int depth,
+			struct mm_walk *walk)
+{
+	struct unshare *found = walk->private;
+
+	found->next = end;
+	if (++found->holes % HOLES_A_LOOK)
+		return 0;
+	cond_resched();
+	return unmerge_must_yield(found) || signal_pending(current);
+}
+
+static const struct mm_walk_ops unmerge_read_ops = {
+	.pmd_entry = unmerge_pmd,
+	.pte_hole = unmerge_hole,
 	.walk_lock = PGWALK_RDLOCK,
 };
 
-static const struct mm_walk_ops write_ops = {
-	.pmd_entry = unshare_pmd,
+static const struct mm_walk_ops unmerge_write_ops = {
+	.pmd_entry = unmerge_pmd,
+	.pte_hole = unmerge_hole,
 	.walk_lock = PGWALK_WRLOCK,
 };
 
 /* ---------------------------------------------------------------- copying */
 
 /*
- * Many pages are cheaper to get at once. That goes by the policy of the task
- * alone: where the VMA has one, they are got one by one.
+ * Getting many pages at once is cheaper. But it only follows the policy of the
+ * task: if the VMA has a policy, get them one by one.
  */
-static void get_fresh(struct unshare *found)
+static void unmerge_get_fresh(struct unshare *found)
 {
 	unsigned int nr = 0, i;
 
@@ -153,35 +190,35 @@ static void get_fresh(struct unshare *found)
 		return;
 	for (i = 0; i < found->nr; i++)
 		nr += !!found->batch[i].page;
-	/* If it gets fewer, no harm is done. */
+	/* If it gets fewer, that does no harm. */
 	if (IS_ENABLED(CONFIG_NUMA))
-		alloc_pages_bulk_array_mempolicy(GFP_HIGHUSER_MOVABLE, nr,
-						 found->fresh);
+		alloc_pages_bulk_mempolicy(GFP_HIGHUSER_MOVABLE, nr,
+					   found->fresh);
 	else
-		alloc_pages_bulk_array_node(GFP_HIGHUSER_MOVABLE,
-					    numa_node_id(), nr, found->fresh);
+		alloc_pages_bulk_node(GFP_HIGHUSER_MOVABLE, numa_node_id(), nr,
+				      found->fresh);
 }
 
-static void put_fresh(struct unshare *found)
+static void unmerge_put_fresh(struct unshare *found)
 {
 	for (; found->taken < UNSHARE_BATCH; found->taken++)
 		if (found->fresh[found->taken])
 			__free_page(found->fresh[found->taken]);
 }
 
-static struct folio *get_copy(struct unshare *found, struct shared *shared)
+static struct folio *unmerge_get_copy(struct unshare *found, struct shared *shared)
 {
 	if (!shared->page)
 		return vma_alloc_zeroed_movable_folio(found->vma, shared->addr);
 	if (found->fresh[found->taken])
 		return page_folio(found->fresh[found->taken++]);
 	return vma_alloc_folio(GFP_HIGHUSER_MOVABLE, 0, found->vma,
-			       shared->addr, false);
+			       shared->addr);
 }
 
-static int make_copy(struct unshare *found, struct shared *shared)
+static int unmerge_make_copy(struct unshare *found, struct shared *shared)
 {
-	struct folio *copy = get_copy(found, shared);
+	struct folio *copy = unmerge_get_copy(found, shared);
 	struct vm_area_struct *vma = found->vma;
 
 	if (!copy)
@@ -195,32 +232,33 @@ static int make_copy(struct unshare *found, struct shared *shared)
 		return -EHWPOISON;
 	__folio_mark_uptodate(copy);
 	/*
-	 * Its PTE will be clean. Were the page clean, too, MADV_FREE in a child
-	 * of the process would have reclaim drop it, for the parent as well.
+	 * Its PTE will be clean. If the page were clean, too, MADV_FREE in a
+	 * child of the process would let reclaim drop it, for the parent as
+	 * well.
 	 */
 	folio_set_dirty(copy);
 	return 0;
 }
 
-static int make_copies(struct unshare *found)
+static int unmerge_make_copies(struct unshare *found)
 {
 	unsigned int i;
 	int err = 0;
 
-	get_fresh(found);
+	unmerge_get_fresh(found);
 	for (i = 0; i < found->nr && !err; i++) {
-		err = make_copy(found, &found->batch[i]);
+		err = unmerge_make_copy(found, &found->batch[i]);
 		cond_resched();
 	}
-	put_fresh(found);
+	unmerge_put_fresh(found);
 	return err;
 }
 
 /* -------------------------------------------------------------- replacing */
 
-/* The copy is the process's alone, but not written to: nor need it be. */
-static void map_copy(struct vm_area_struct *vma, struct shared *shared,
-		     pte_t *ptep)
+/* Only this process maps the copy. It was not written to, and need not be. */
+static void unmerge_map_copy(struct vm_area_struct *vma, struct shared *shared,
+			     pte_t *ptep)
 {
 	struct mm_struct *mm = vma->vm_mm;
 	pte_t pte = pte_sw_mkyoung(mk_pte(&shared->copy->page,
@@ -228,8 +266,12 @@ static void map_copy(struct vm_area_struct *vma, struct shared *shared,
 
 	if (pte_soft_dirty(shared->pte))
 		pte = pte_mksoft_dirty(pte);
-	if (pte_uffd_wp(shared->pte))
-		pte = pte_mkuffd_wp(pte);
+	if (pte_uffd(shared->pte)) {
+		pte = pte_mkuffd(pte);
+		/* userfaultfd has to hear of the next read as well. */
+		if (userfaultfd_rwp(vma))
+			pte = pte_modify(pte, PAGE_NONE);
+	}
 	folio_add_new_anon_rmap(shared->copy, vma, shared->addr,
 				RMAP_EXCLUSIVE);
 	folio_add_lru_vma(shared->copy, vma);
@@ -238,23 +280,23 @@ static void map_copy(struct vm_area_struct *vma, struct shared *shared,
 	if (shared->page) {
 		folio_remove_rmap_pte(page_folio(shared->page), shared->page,
 				      vma);
-		/* The mapping's reference; ours is left. */
+		/* Drop the mapping's reference; ours remains. */
 		put_page(shared->page);
 		count_vm_event(COW_KSM);
 	} else {
 		ksm_might_unmap_zero_page(mm, shared->pte);
 		inc_mm_counter(mm, MM_ANONPAGES);
 	}
-	/* That one is the mapping's now. */
+	/* The mapping owns that reference now. */
 	shared->copy = NULL;
 }
 
 /*
- * The page-table lock is held. All PTEs are taken away and flushed before the
+ * The page-table lock is held. All PTEs are cleared and flushed before the
  * first new one is set, so that no two CPUs see different pages.
  */
-static void replace_locked(struct unshare *found, pte_t *table,
-			   unsigned long first, unsigned long last)
+static void unmerge_replace_locked(struct unshare *found, pte_t *table,
+				   unsigned long first, unsigned long last)
 {
 	struct vm_area_struct *vma = found->vma;
 	struct shared *shared, *end = found->batch + found->nr;
@@ -273,12 +315,15 @@ static void replace_locked(struct unshare *found, pte_t *table,
 	flush_tlb_range(vma, first, last + PAGE_SIZE);
 	for (shared = found->batch; shared < end; shared++)
 		if (!shared->changed)
-			map_copy(vma, shared, table +
-				 ((shared->addr - first) >> PAGE_SHIFT));
+			unmerge_map_copy(vma, shared, table +
+					 ((shared->addr - first) >> PAGE_SHIFT));
 }
 
-/* Maps the copies, but where the PTE has changed meanwhile: look again there. */
-static void replace_batch(struct unshare *found)
+/*
+ * Maps the copies, except where the PTE has changed: those places are looked at
+ * again.
+ */
+static void unmerge_replace(struct unshare *found)
 {
 	unsigned long first = found->batch[0].addr;
 	unsigned long last = found->batch[found->nr - 1].addr;
@@ -295,7 +340,7 @@ static void replace_batch(struct unshare *found)
 	if (pmd)
 		table = pte_offset_map_lock(mm, pmd, first, &ptl);
 	if (table) {
-		replace_locked(found, table, first, last);
+		unmerge_replace_locked(found, table, first, last);
 		pte_unmap_unlock(table, ptl);
 	} else {
 		found->next = first;
@@ -303,7 +348,7 @@ static void replace_batch(struct unshare *found)
 	mmu_notifier_invalidate_range_end(&range);
 }
 
-static void put_batch(struct unshare *found)
+static void unmerge_put_batch(struct unshare *found)
 {
 	unsigned int i;
 
@@ -321,28 +366,20 @@ static void put_batch(struct unshare *found)
 }
 
 /*
- * The fault waits until the page has arrived. It is one to read: should the page
- * have arrived already, it is not to be copied by others, see make_copy().
+ * Waits for the migration. A page fault is no way to do that: if the entry went
+ * away in the meantime, it could read from a file, for as long as that takes,
+ * or tell userfaultfd of a read that nobody made.
  */
-static int wait_for_migration(struct unshare *found)
+static void unmerge_wait(struct unshare *found)
 {
-	vm_fault_t fault = handle_mm_fault(found->vma, found->next,
-					   FAULT_FLAG_REMOTE, NULL);
+	struct mm_struct *mm = found->vma->vm_mm;
+	pmd_t *pmd = mm_find_pmd(mm, found->next);
 
-	/*
-	 * It has not, but there is no KSM page any more either: a page of a
-	 * private file mapping went when that was truncated, or it was in
-	 * memory that has failed.
-	 */
-	if (fault & (VM_FAULT_SIGBUS | VM_FAULT_HWPOISON |
-		     VM_FAULT_HWPOISON_LARGE))
-		found->next += PAGE_SIZE;
-	else if (fault & VM_FAULT_ERROR)
-		return vm_fault_to_errno(fault, FOLL_HWPOISON);
-	return 0;
+	if (pmd)
+		migration_entry_wait(mm, pmd, found->next);
 }
 
-static int unshare_some(struct unshare *found, unsigned long end,
+static int unmerge_some(struct unshare *found, unsigned long end,
 			const struct mm_walk_ops *ops)
 {
 	unsigned long next;
@@ -353,14 +390,36 @@ static int unshare_some(struct unshare *found, unsigned long end,
 		found->next = end;
 	next = found->next;
 	if (found->nr) {
-		err = make_copies(found);
+		err = unmerge_make_copies(found);
 		if (!err)
-			replace_batch(found);
-		put_batch(found);
+			unmerge_replace(found);
+		unmerge_put_batch(found);
 	}
 	if (!err && found->waits && found->next == next)
-		err = wait_for_migration(found);
+		unmerge_wait(found);
 	return err;
+}
+
+/*
+ * Unshares from found->next to @end, or until somebody waits for the mmap_lock;
+ * found->next tells how far it came.
+ */
+static int unmerge_range(struct unshare *found, unsigned long end,
+			 const struct mm_walk_ops *ops)
+{
+	while (found->next < end) {
+		int err = -ERESTARTSYS;
+
+		if (ksm_mm_exiting(found->vma->vm_mm))
+			break;
+		if (!signal_pending(current))
+			err = unmerge_some(found, end, ops);
+		if (err)
+			return err;
+		if (unmerge_must_yield(found))
+			break;
+	}
+	return 0;
 }
 
 /**
@@ -368,19 +427,18 @@ static int unshare_some(struct unshare *found, unsigned long end,
  * @vma: the VMA
  * @start: first address
  * @end: address behind the last
- * @lock_vma: keep page faults out, which could bring KSM pages in from swap;
- *	for this, mmap_lock must be held for writing
+ * @lock_vma: keep out page faults, which could bring KSM pages in from swap;
+ *	this takes the mmap_lock held for writing
  *
  * Context: mmap_lock held, at least for reading; sleeps, allocates.
- * Return: 0 and there is none left; -ENOMEM; -ERESTARTSYS; -EHWPOISON: a KSM
+ * Return: 0 and there is none left; -ENOMEM; -ERESTARTSYS; -EHWPOISON if a KSM
  *	page cannot be read any more.
  */
 int ksm_unmerge_range(struct vm_area_struct *vma, unsigned long start,
 		      unsigned long end, bool lock_vma)
 {
-	const struct mm_walk_ops *ops = lock_vma ? &write_ops : &read_ops;
 	struct unshare *found;
-	int err = 0;
+	int err;
 
 	if (!vma->anon_vma)
 		return 0;
@@ -389,88 +447,137 @@ int ksm_unmerge_range(struct vm_area_struct *vma, unsigned long start,
 		return -ENOMEM;
 	found->vma = vma;
 	found->nr = 0;
+	found->holes = 0;
 	found->next = start;
+	found->yields = false;
 	if (lock_vma)
 		vma_start_write(vma);
-	while (found->next < end && !err) {
-		if (ksm_mm_exiting(vma->vm_mm))
-			break;
-		if (signal_pending(current))
-			err = -ERESTARTSYS;
-		else
-			err = unshare_some(found, end, ops);
-	}
+	err = unmerge_range(found, end, lock_vma ? &unmerge_write_ops :
+						   &unmerge_read_ops);
 	kfree(found);
 	return err;
 }
 
-static int unmerge_slot(struct ksm_mm_slot *slot)
+/*
+ * Unshares everything from found->next to @end, in all mergeable VMAs. Returns
+ * 1 if it stopped because somebody waits for the mmap_lock.
+ */
+static int unmerge_vmas(struct unshare *found, struct mm_struct *mm,
+			unsigned long end)
 {
-	struct mm_struct *mm = slot->slot.mm;
-	struct vm_area_struct *vma;
-	VMA_ITERATOR(vmi, mm, 0);
-	int err = 0;
+	VMA_ITERATOR(vmi, mm, found->next);
+	int err;
 
-	mmap_read_lock(mm);
-	/* The maple tree of a dying mm may not be walked any more. */
-	if (!ksm_mm_exiting(mm)) {
-		for_each_vma(vmi, vma) {
-			if (!(vma->vm_flags & VM_MERGEABLE))
-				continue;
-			err = ksm_unmerge_range(vma, vma->vm_start,
-						vma->vm_end, false);
-			if (err)
-				break;
-		}
+	/* The maple tree of a dying mm must not be walked any more. */
+	if (ksm_mm_exiting(mm))
+		return 0;
+	for_each_vma_range(vmi, found->vma, end) {
+		unsigned long last = min(found->vma->vm_end, end);
+
+		if (!(found->vma->vm_flags & VM_MERGEABLE) ||
+		    !found->vma->anon_vma)
+			continue;
+		found->next = max(found->next, found->vma->vm_start);
+		err = unmerge_range(found, last, &unmerge_read_ops);
+		if (err)
+			return err;
+		if (unmerge_must_yield(found))
+			return 1;
 	}
-	if (!err)
-		ksm_chunks_release(slot, 0, ULONG_MAX, KSM_RELEASE_ALWAYS);
-	mmap_read_unlock(mm);
-	return err;
+	return 0;
 }
 
-static int unmerge_slots(void)
-{
-	struct ksm_mm_slot *slot;
-	int err = 0;
+/* A writer that was woken needs this long to start running, us. */
+#define WRITER_WAKES	20
+#define WRITER_TRIES	50
 
-	set_current_oom_origin();
-	for (slot = ksm_slot_next(NULL); slot; slot = ksm_slot_next(slot)) {
-		if (!err)
-			err = unmerge_slot(slot);
+/*
+ * A thread that reads from a file which a program serves holds the mmap_lock
+ * for as long as that program likes. So never sleep on the lock of a stranger's
+ * mm.
+ */
+static int unmerge_lock(struct mm_struct *mm, bool patient)
+{
+	unsigned int tries;
+
+	if (patient)
+		return mmap_read_lock_killable(mm);
+	for (tries = 0; !mmap_read_trylock(mm); tries++) {
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		if (tries == WRITER_TRIES)
+			return -EBUSY;
+		usleep_range_idle(WRITER_WAKES, 2 * WRITER_WAKES);
 	}
-	clear_current_oom_origin();
+	return 0;
+}
+
+/**
+ * ksm_unmerge_part - unshare all KSM pages of a part of an mm
+ * @mm: the mm
+ * @start: first address; set to where it stopped
+ * @end: address behind the last
+ * @patient: wait for the mmap_lock, however long it is held
+ *
+ * Others may take the mmap_lock in between. The caller has to deal with what
+ * they change.
+ *
+ * Context: mmap_lock not held; sleeps, allocates.
+ * Return: 0, or an error if some pages are still shared; -EBUSY if the
+ *	mmap_lock could not be taken.
+ */
+int ksm_unmerge_part(struct mm_struct *mm, unsigned long *start,
+		     unsigned long end, bool patient)
+{
+	struct unshare *found = kmalloc(sizeof(*found), GFP_KERNEL);
+	unsigned int tries;
+	int err;
+
+	if (!found)
+		return -ENOMEM;
+	found->nr = 0;
+	found->holes = 0;
+	found->next = *start;
+	found->yields = true;
+	do {
+		err = unmerge_lock(mm, patient);
+		if (err)
+			break;
+		found->since = jiffies;
+		err = unmerge_vmas(found, mm, end);
+		mmap_read_unlock(mm);
+		cond_resched();
+		for (tries = 0; err > 0 && tries < WRITER_TRIES &&
+		     mmap_lock_is_contended(mm); tries++)
+			usleep_range_idle(WRITER_WAKES, 2 * WRITER_WAKES);
+	} while (err > 0);
+	*start = found->next;
+	kfree(found);
 	return err;
 }
 
 /**
- * ksm_unmerge_all - undo all merging
+ * ksm_unmerge_ahead - undo most sharing before MADV_UNMERGEABLE does
+ * @mm: the caller's mm
+ * @start: first address
+ * @end: address behind the last
  *
- * The mms stay registered, for when merging is switched on again.
+ * Unsharing takes as long as copying, and ksm_madvise() keeps everybody else
+ * out of the address space meanwhile. So do most of it here, without keeping
+ * them out. ksm_madvise() reports what fails. No worker merges in this mm until
+ * this is done.
  *
- * Context: ksm_gate held exclusively, settings.run is %KSM_RUN_UNMERGE, which
- *	keeps KSM pages from coming back from swap; sleeps, allocates.
- * Return: 0, or an error and some pages are still shared.
+ * Context: mmap_lock not held; sleeps, allocates.
  */
-int ksm_unmerge_all(void)
+void ksm_unmerge_ahead(struct mm_struct *mm, unsigned long start,
+		       unsigned long end)
 {
-	int err = unmerge_slots();
+	struct ksm_mm_slot *slot = ksm_slot_spare(mm);
 
-	if (err)
-		return err;
-	ksm_reap(true);
-	/*
-	 * A page fault may have been about to map a KSM page from the swap
-	 * cache when we came by. By now it has, and others copy: once more.
-	 * What remains then belongs to mms that are on their way out.
-	 */
-	if (ksm_stable_remove_all()) {
-		err = unmerge_slots();
-		ksm_stable_remove_all();
-	}
-	if (!err)
-		ksm_reset_full_scans();
-	return err;
+	if (!slot)
+		return;
+	ksm_unmerge_part(mm, &start, end, true);
+	ksm_slot_unspare(slot);
 }
 
 #ifdef CONFIG_KSM_KUNIT_TEST

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The first process of a virtual machine of tools/vm/run: makes the host's
- * files the root, under a layer that takes writes, runs one command there,
- * carries its output and its status to the host, and switches off.
+ * The first process of a virtual machine of tools/vm/run. It makes the host's
+ * files the root, under a writable layer, runs one command there, passes its
+ * output and its status to the host, and switches off.
  *
- * The request comes from, and the status goes to, a directory that the host
- * shares for nothing else, so that no output can be mistaken for either. A bare
- * kernel cannot share files: there the request is in the initramfs, as are the
- * command's files, and the status goes to a port of its own.
+ * The request and the status are in a directory that the host shares for
+ * nothing else, so that no output can be mistaken for either. A bare kernel
+ * cannot share files. There, the request and the command's files are in the
+ * initramfs, and the status goes to its own port.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -57,7 +57,7 @@ static struct request {
 
 static int control = -1;
 
-/* Not every kernel here can switch off; to QEMU a reset is the end as well. */
+/* Not every kernel here can switch off. For QEMU, a reset is the end as well. */
 static void __noreturn power_off(void)
 {
 	sync();
@@ -138,7 +138,7 @@ static void parse_entry(char *entry)
 		die("unknown request: %s", entry);
 }
 
-/* The request is a sequence of "key=value", each ended by a zero byte. */
+/* The request is a sequence of "key=value", each ending in a zero byte. */
 static void read_request(void)
 {
 	char *text = malloc(REQUEST_MAX);
@@ -187,7 +187,7 @@ static void mount_below(const char *root, const char *target, const char *type,
 		die("cannot mount %s at %s", type, path);
 }
 
-/* What any command may expect below its root */
+/* What any command may expect under its root */
 static void mount_system(const char *root)
 {
 	mount_below(root, "/sys", "sysfs", NULL, true);
@@ -249,8 +249,8 @@ static void start_network(void)
 }
 
 /*
- * Ports appear a moment after their driver, so wait for them. Their names hold
- * the number of the device, which depends on what else the machine has.
+ * Ports appear a moment after their driver, so wait for them. Their names
+ * contain the number of the device, which depends on the rest of the machine.
  */
 static int open_port(const char *pattern)
 {
@@ -300,7 +300,7 @@ static void __noreturn run_command(int in, int out, int err)
 	_exit(127);
 }
 
-/* Carries what there is from one descriptor to another; false at the end. */
+/* Copies available data between two descriptors; false at the end. */
 static bool carry(int from, int to)
 {
 	char buffer[16384];
@@ -319,7 +319,7 @@ static bool carry(int from, int to)
 	return got > 0;
 }
 
-/* Reaps whatever ended; true once it was the command. */
+/* Reaps all ended processes; true once the command is among them. */
 static bool reap(pid_t command, int *status)
 {
 	bool ended = false;
@@ -347,7 +347,7 @@ static void write_to(const char *path, const char *text)
 }
 
 /*
- * Just before the host gives up, leave in its log what everyone waits for, and
+ * Just before the host gives up, write to its log what everyone waits for, and
  * what the CPUs do. The host looks for the first line.
  */
 static void check_deadline(void)
@@ -370,8 +370,9 @@ static void ignore(int signal)
 }
 
 /*
- * Poll for a short while only when the command has ended; else until there is
- * output, a child's end (the signal interrupts) or a second has passed.
+ * After the command has ended, poll for a short while only. Before that, poll
+ * until there is output, a child ends (the signal interrupts), or a second has
+ * passed.
  */
 static int relay(pid_t command, struct pollfd *from, const int *to)
 {
@@ -456,7 +457,7 @@ int main(void)
 	}
 	start_network();
 
-	/* Blocked but while polling, so that no child's end is missed */
+	/* Blocked except while polling, so that no child's end is missed */
 	sigaction(SIGCHLD, &action, NULL);
 	sigemptyset(&child);
 	sigaddset(&child, SIGCHLD);

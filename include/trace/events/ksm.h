@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Tracepoints of kernel samepage merging. Names, fields and their order are
- * those that tools know from earlier kernels.
+ * Tracepoints of kernel samepage merging. The names, the fields and their order
+ * are those that tools know from earlier kernels.
  */
 #undef TRACE_SYSTEM
 #define TRACE_SYSTEM ksm
@@ -42,7 +42,7 @@ DEFINE_EVENT(ksm_enter_exit_template, ksm_enter,
 DEFINE_EVENT(ksm_enter_exit_template, ksm_exit,
 	TP_PROTO(void *mm), TP_ARGS(mm));
 
-/* A page gave way to the zero page, @pfn; @err: 0 or why not. */
+/* The zero page has taken the place of a page, @pfn; @err: 0 or why not. */
 TRACE_EVENT(ksm_merge_one_page,
 	TP_PROTO(unsigned long pfn, void *rmap_item, void *mm, int err),
 	TP_ARGS(pfn, rmap_item, mm, err),
@@ -59,8 +59,8 @@ TRACE_EVENT(ksm_merge_one_page,
 );
 
 /*
- * A page gave way to a KSM page, @ksm_page, @pfn; or, without @ksm_page, became
- * one itself. @err: 0 or why not.
+ * A KSM page, @ksm_page, has taken the place of a page, @pfn; or, without
+ * @ksm_page, the page has become one itself. @err: 0 or why not.
  */
 TRACE_EVENT(ksm_merge_with_ksm_page,
 	TP_PROTO(void *ksm_page, unsigned long pfn, void *rmap_item, void *mm,
@@ -81,7 +81,7 @@ TRACE_EVENT(ksm_merge_with_ksm_page,
 		  __entry->rmap_item, __entry->mm, __entry->err)
 );
 
-/* A stable node goes; @pfn: what was its page. */
+/* A stable node is removed; @pfn: of its former page. */
 TRACE_EVENT(ksm_remove_ksm_page,
 	TP_PROTO(unsigned long pfn),
 	TP_ARGS(pfn),
@@ -122,5 +122,5 @@ TRACE_EVENT(ksm_advisor,
 
 #endif /* _TRACE_KSM_H */
 
-/* Outside of the guard, as every header of this kind has it. */
+/* Outside the guard, as in every header of this kind. */
 #include <trace/define_trace.h>

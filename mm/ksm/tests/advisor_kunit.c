@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * KUnit tests of the advisor: its law, run against simulated loads. Each step
- * is a full scan by workers that scan their budget and sleep, as worker.c has it.
+ * KUnit tests of the advisor: they run its rule against simulated loads. Each
+ * step is a full scan by workers that scan their budget and sleep, as in
+ * worker.c.
  */
 #include <kunit/test.h>
 #include <linux/prandom.h>
 
 /**
- * struct plant - what is simulated
- * @set: the settings; pages_to_scan is the advisor's
- * @pages: of a full scan
+ * struct plant - the simulated load
+ * @set: the settings; the advisor sets pages_to_scan
+ * @pages: pages of a full scan
  * @cost: CPU time of a page, ns
  * @sleep: length of a sleep, ns
- * @last: what the last full scan cost
+ * @last: cost of the last full scan
  */
 struct plant {
 	struct ksm_settings set;
@@ -52,7 +53,7 @@ static u64 scan_once(struct plant *plant)
 		.wall = sleeps * plant->sleep +
 			div_u64(plant->pages * plant->cost, threads),
 	};
-	plant->set.pages_to_scan = advise(&plant->last, &plant->set);
+	plant->set.pages_to_scan = advisor_advise(&plant->last, &plant->set);
 	return div_u64(plant->last.wall, NSEC_PER_MSEC);
 }
 
@@ -83,7 +84,7 @@ static void advisor_meets_target(struct kunit *test)
 	expect_near(test, settled(&plant), 100 * MSEC_PER_SEC, 2);
 }
 
-/* From both sides, and without ever passing the value where it settles. */
+/* From both sides, and without ever passing the final value. */
 static void advisor_does_not_swing(struct kunit *test)
 {
 	static const unsigned int from[] = { 1, 500, 2000, 30000 };
@@ -113,7 +114,7 @@ static void advisor_does_not_swing(struct kunit *test)
 	}
 }
 
-/* Memory grows a hundredfold, a page gets five times as dear, and back. */
+/* Memory grows a hundredfold, a page gets five times as expensive, and back. */
 static void advisor_follows_load(struct kunit *test)
 {
 	struct plant plant = plant_make(1 << 20);
@@ -136,7 +137,7 @@ static void advisor_follows_load(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, plant.set.pages_to_scan, small);
 }
 
-/* Every scan another load, by a fifth up or down: no limit is ever hit. */
+/* The load changes by a fifth at each scan, up or down: no limit is ever hit. */
 static void advisor_bears_noise(struct kunit *test)
 {
 	struct plant plant = plant_make(20 << 20);
@@ -161,11 +162,11 @@ static void advisor_spares_cpu(struct kunit *test)
 	plant.set.advisor_max_cpu = 20;
 	plant.set.advisor_max_pages_to_scan = 1000000;
 	settled(&plant);
-	expect_near(test, per_cent(plant.last.cpu, plant.last.wall), 20, 10);
-	/* Of all workers together. */
+	expect_near(test, advisor_per_cent(plant.last.cpu, plant.last.wall), 20, 10);
+	/* This is for all workers together. */
 	plant.set.scan_threads = 8;
 	settled(&plant);
-	expect_near(test, per_cent(plant.last.cpu, plant.last.wall), 20, 10);
+	expect_near(test, advisor_per_cent(plant.last.cpu, plant.last.wall), 20, 10);
 	/* Unlimited, it takes what the target needs. */
 	plant.set.advisor_max_cpu = 800;
 	expect_near(test, settled(&plant), 200 * MSEC_PER_SEC, 5);
@@ -186,7 +187,7 @@ static void advisor_keeps_limits(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, plant.set.pages_to_scan, 30000);
 }
 
-/* Values that nobody in his senses writes must not break the arithmetic. */
+/* Values that nobody would sensibly write must not break the arithmetic. */
 static void advisor_survives_extremes(struct kunit *test)
 {
 	static const unsigned long values[] = { 0, 1, 2, INT_MAX, UINT_MAX,
@@ -210,7 +211,7 @@ static void advisor_survives_extremes(struct kunit *test)
 				.cpu = loads[j / ARRAY_SIZE(loads)],
 				.wall = loads[j % ARRAY_SIZE(loads)],
 			};
-			u64 pages = advise(&load, &plant.set);
+			u64 pages = advisor_advise(&load, &plant.set);
 
 			KUNIT_EXPECT_LE(test, pages, b);
 			KUNIT_EXPECT_GE(test, pages, min(a, b) & UINT_MAX);

@@ -1,12 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * KUnit tests of scanning and matching with a fingerprint that is the same for
- * all pages: no page may change, and no visit may cost more than it is meant
- * to. The test is the worker. Included by match.c.
+ * all pages: no page may change, and no visit may cost more than it should. The
+ * test is the worker. Included by scan.c.
  */
 #include <kunit/static_stub.h>
 #include <linux/prandom.h>
+#include <linux/rmap.h>
 
+#include "../key.h"
+#include "../node.h"
+#include "../page.h"
+#include "../promote.h"
+#include "../registry.h"
+#include "../rmap.h"
+#include "../rmap_item.h"
+#include "../shard.h"
+#include "../sharer.h"
+#include "../stable.h"
+#include "../sweep.h"
+#include "../unstable.h"
 #include "mm_fixture.h"
 
 #define TEST_START	(64UL << 20)
@@ -16,14 +29,18 @@
  * struct match_test - a scan of an mm
  * @mm: the mm, with %TEST_PAGES pages
  * @scan: the state of a worker
- * @value: of each page, what it was filled with
+ * @value: the value that each page was filled with
  * @compared: how many pages were compared
+ * @away: the page that is in scope 1. All others are in scope 0
+ * @asked: how often it was asked whether others need an item
  */
 struct match_test {
 	struct mm_struct *mm;
 	struct ksm_scan *scan;
 	u64 value[TEST_PAGES];
 	unsigned long compared;
+	struct page *away;
+	unsigned int asked;
 };
 
 static u64 same_fingerprint(struct page *page, struct page *next)
@@ -66,22 +83,8 @@ static void expect_unchanged(struct kunit *test)
 static void scan_once(struct kunit *test)
 {
 	struct match_test *mt = test->priv;
-	struct ksm_window window = { };
-	bool completed = false;
 
-	down_read(&ksm_gate);
-	while (!completed) {
-		unsigned long budget = ULONG_MAX;
-
-		if (ksm_window_get(&window, true))
-			break;
-		while (!ksm_scan_window(mt->scan, &window, &budget))
-			;
-		completed = ksm_window_put(&window);
-		ksm_scan_flush(mt->scan);
-	}
-	up_read(&ksm_gate);
-	KUNIT_EXPECT_TRUE(test, completed);
+	test_mm_scan(test, mt->scan);
 }
 
 static int match_test_init(struct kunit *test)
@@ -109,9 +112,9 @@ static void match_test_exit(struct kunit *test)
 		return;
 	mmput(mt->mm);
 	down_write(&ksm_gate);
-	ksm_reap(false);
-	ksm_stable_sweep();
-	up_write(&ksm_gate);
+	test_reap();
+	ksm_stable_sweep(false);
+	ksm_gate_open();
 	ksm_scan_free(mt->scan);
 	ksm_reset_full_scans();
 	KUNIT_EXPECT_EQ(test, atomic_long_read(&ksm_counters.pages_shared), 0);
@@ -121,8 +124,8 @@ static void match_test_exit(struct kunit *test)
 }
 
 /*
- * As many contents as a look-up goes through: the first two pages of each meet,
- * and what they become is found by all others, wherever they are.
+ * As many contents as a look-up visits: the first two pages of each meet, and
+ * all others find what they become, wherever they are.
  */
 static void match_few_contents(struct kunit *test)
 {
@@ -140,10 +143,46 @@ static void match_few_contents(struct kunit *test)
 	expect_unchanged(test);
 }
 
-/* A visit compares with so many KSM pages, and with so many others, at most. */
+/* More contents than a look-up visits */
+#define CROWD	20U
+#define SCANS	2000U
+
+static unsigned int scan_until_shared(struct kunit *test, long pages)
+{
+	unsigned int scans;
+
+	for (scans = 0; scans < SCANS; scans++) {
+		if (atomic_long_read(&ksm_counters.pages_shared) +
+		    atomic_long_read(&ksm_counters.pages_sharing) == pages)
+			break;
+		scan_once(test);
+	}
+	return scans;
+}
+
+/*
+ * All other pages lie between the first two of each content, and still they
+ * meet in the end. What they become is found, too, wherever it is.
+ */
+static void match_crowd(struct kunit *test)
+{
+	unsigned int i;
+
+	for (i = 0; i < 2 * CROWD; i++)
+		write_page(test, i, i % CROWD + 1);
+	KUNIT_EXPECT_LT(test, scan_until_shared(test, 2 * CROWD), SCANS);
+	KUNIT_EXPECT_EQ(test, atomic_long_read(&ksm_counters.pages_shared), CROWD);
+	for (; i < 3 * CROWD; i++)
+		write_page(test, i, i % CROWD + 1);
+	KUNIT_EXPECT_LT(test, scan_until_shared(test, 3 * CROWD), SCANS);
+	KUNIT_EXPECT_EQ(test, atomic_long_read(&ksm_counters.pages_shared), CROWD);
+	expect_unchanged(test);
+}
+
+/* A visit compares with this many KSM pages, and as many others, at most. */
 #define MOST_COMPARED	(4 * KSM_SAME_KEY_MAX)
 
-/* No two pages alike but for some, all the while written to. */
+/* Hardly any two pages are alike, and they are written to all the time. */
 static void match_many_contents(struct kunit *test)
 {
 	struct match_test *mt = test->priv;
@@ -168,13 +207,13 @@ static void match_many_contents(struct kunit *test)
 static struct ksm_rmap_item *item_of(struct kunit *test, unsigned int i)
 {
 	struct match_test *mt = test->priv;
-	struct ksm_chunk *chunk = ksm_chunk_find(mt->scan->slot, place_of(i));
+	struct ksm_chunk *chunk = ksm_chunk_find(mt->scan->collect.slot, place_of(i));
 
 	KUNIT_ASSERT_NOT_NULL(test, chunk);
 	return &chunk->item[(place_of(i) % KSM_CHUNK_SPAN) >> PAGE_SHIFT];
 }
 
-/* Who is late to make a KSM page of a content meets the one that there is. */
+/* A worker that is late to make a KSM page of a content finds the existing one. */
 static void promote_too_late(struct kunit *test)
 {
 	struct match_test *mt = test->priv;
@@ -229,9 +268,29 @@ static struct page *page_at(struct kunit *test, unsigned int i)
 	return page;
 }
 
+/* A page that has candidates, none of which is equal, is left as it is. */
+static void match_unprotected(struct kunit *test)
+{
+	struct page *page;
+	unsigned int i;
+
+	for (i = 0; i < 6; i++)
+		write_page(test, i, i / 2 + 1);
+	KUNIT_EXPECT_LT(test, scan_until_shared(test, 6), SCANS);
+	write_page(test, i, i);
+	for (i = 0; i < 3; i++)
+		scan_once(test);
+	KUNIT_EXPECT_EQ(test, atomic_long_read(&ksm_counters.pages_shared), 3);
+	KUNIT_EXPECT_EQ(test, atomic_long_read(&ksm_counters.pages_unshared), 1);
+	page = page_at(test, 6);
+	KUNIT_EXPECT_TRUE(test, PageAnonExclusive(page));
+	put_page(page);
+	expect_unchanged(test);
+}
+
 #define ALIKE	(3 * KSM_MERGE_BATCH)
 
-/* Of pages that are merged together, those that cannot be are left alone. */
+/* Pages that cannot be merged together with the others are left alone. */
 static void match_together(struct kunit *test)
 {
 	/* In turn: changed, locked by somebody, and in somebody's hands. */
@@ -258,7 +317,7 @@ static void match_together(struct kunit *test)
 
 	scan_once(test);
 	for (i = 0; i < ARRAY_SIZE(odd); i++) {
-		KUNIT_EXPECT_FALSE(test, PageKsm(page[i]));
+		KUNIT_EXPECT_FALSE(test, folio_test_ksm(page_folio(page[i])));
 		if (i % 3 == 1)
 			unlock_page(page[i]);
 		put_page(page[i]);
@@ -277,9 +336,88 @@ static void match_together(struct kunit *test)
 	expect_unchanged(test);
 }
 
+static unsigned int scope_of_test(struct page *page)
+{
+	struct match_test *mt = kunit_get_current_test()->priv;
+
+	return page == mt->away;
+}
+
+static int always_needed(struct folio *folio, struct ksm_rmap_item *item)
+{
+	struct match_test *mt = kunit_get_current_test()->priv;
+
+	mt->asked++;
+	return 1;
+}
+
+/*
+ * Those who share a page that has moved should share another one, but others need
+ * their items. It is asked less and less often, but not for the last time.
+ */
+static void adopt_what_has_to_stay(struct kunit *test)
+{
+	struct match_test *mt = test->priv;
+	unsigned int i;
+
+	for (i = 0; i < 2; i++)
+		write_page(test, i, 1);
+	KUNIT_ASSERT_LT(test, scan_until_shared(test, 2), SCANS);
+	mt->away = page_at(test, 0);
+	put_page(mt->away);
+	kunit_activate_static_stub(test, ksm_scope, scope_of_test);
+	scan_once(test);
+	for (; i < 4; i++)
+		write_page(test, i, 1);
+	KUNIT_ASSERT_LT(test, scan_until_shared(test, 4), SCANS);
+	KUNIT_ASSERT_EQ(test, atomic_long_read(&ksm_counters.pages_shared), 2);
+
+	mt->away = NULL;
+	kunit_activate_static_stub(test, ksm_item_is_needed, always_needed);
+	for (i = 0; i < 3 * KSM_HELD_MAX; i++)
+		scan_once(test);
+	KUNIT_EXPECT_EQ(test, atomic_long_read(&ksm_counters.pages_shared), 2);
+	KUNIT_EXPECT_GT(test, mt->asked, 0);
+	KUNIT_EXPECT_LT(test, mt->asked, KSM_HELD_MAX);
+	kunit_deactivate_static_stub(test, ksm_item_is_needed);
+	for (i = 0; i <= KSM_HELD_MAX; i++)
+		scan_once(test);
+	KUNIT_EXPECT_EQ(test, atomic_long_read(&ksm_counters.pages_shared), 1);
+	KUNIT_EXPECT_EQ(test, atomic_long_read(&ksm_counters.pages_sharing), 3);
+	expect_unchanged(test);
+}
+
+/* While processes of its family come and go, nobody waits for their lock. */
+static void family_is_not_waited_for(struct kunit *test)
+{
+	struct ksm_rmap_item *item;
+	struct anon_vma *anon_vma;
+	struct page *page;
+	unsigned int i;
+
+	for (i = 0; i < 3; i++)
+		write_page(test, i, 1);
+	KUNIT_ASSERT_LT(test, scan_until_shared(test, 3), SCANS);
+	item = item_of(test, 0);
+	anon_vma = item->anon_vma;
+	page = page_at(test, 0);
+	folio_lock(page_folio(page));
+	anon_vma_lock_write(anon_vma);
+	KUNIT_EXPECT_EQ(test, ksm_item_is_needed(page_folio(page), item), -EBUSY);
+	anon_vma_unlock_write(anon_vma);
+	KUNIT_EXPECT_EQ(test, ksm_item_is_needed(page_folio(page), item), 0);
+	folio_unlock(page_folio(page));
+	put_page(page);
+	expect_unchanged(test);
+}
+
 static struct kunit_case match_cases[] = {
 	KUNIT_CASE(promote_too_late),
 	KUNIT_CASE(match_together),
+	KUNIT_CASE(match_crowd),
+	KUNIT_CASE(match_unprotected),
+	KUNIT_CASE(adopt_what_has_to_stay),
+	KUNIT_CASE(family_is_not_waited_for),
 	KUNIT_CASE(match_few_contents),
 	KUNIT_CASE(match_many_contents),
 	{}

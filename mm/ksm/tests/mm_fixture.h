@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Real address spaces for the tests of what goes through page tables: an mm
- * that is registered, with memory in it, and that nobody runs in.
+ * Real address spaces for tests that go through page tables: an mm that is
+ * registered and has memory, but that no thread uses.
  */
 #ifndef _MM_KSM_TESTS_MM_FIXTURE_H
 #define _MM_KSM_TESTS_MM_FIXTURE_H
@@ -13,11 +13,15 @@
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/string.h>
+#include <linux/swap.h>
 #include <linux/uaccess.h>
 
 #include "../ksm.h"
+#include "../reap.h"
+#include "../scan.h"
+#include "../window.h"
 
-/* To be given back with mmput(). */
+/* Release it by mmput(). */
 static inline struct mm_struct *test_mm(struct kunit *test)
 {
 	struct mm_struct *mm = mm_alloc();
@@ -31,7 +35,7 @@ static inline struct mm_struct *test_mm(struct kunit *test)
 	return mm;
 }
 
-/* A mergeable mapping, empty as yet. */
+/* A mergeable mapping, empty so far. */
 static inline void test_mm_map(struct kunit *test, struct mm_struct *mm,
 			       unsigned long addr, unsigned long pages)
 {
@@ -44,7 +48,7 @@ static inline void test_mm_map(struct kunit *test, struct mm_struct *mm,
 	KUNIT_ASSERT_EQ(test, ret, addr);
 }
 
-/* Writes the page at @addr: each of its words is @value. */
+/* Fills the page at @addr with @value. */
 static inline void test_mm_fill(struct kunit *test, struct mm_struct *mm,
 				unsigned long addr, u64 value)
 {
@@ -60,7 +64,7 @@ static inline void test_mm_fill(struct kunit *test, struct mm_struct *mm,
 	KUNIT_ASSERT_EQ(test, left, 0);
 }
 
-/* Does it hold what test_mm_fill() has written? */
+/* Does the page hold what test_mm_fill() has written? */
 static inline bool test_mm_holds(struct kunit *test, struct mm_struct *mm,
 				 unsigned long addr, u64 value)
 {
@@ -76,6 +80,42 @@ static inline bool test_mm_holds(struct kunit *test, struct mm_struct *mm,
 		i++;
 	kfree(words);
 	return i == PAGE_SIZE / sizeof(value);
+}
+
+/* Frees what exited mms leave. ksm_gate is held exclusively. */
+static inline void test_reap(void)
+{
+	struct ksm_parting parting = { };
+	long credit = LONG_MAX;
+
+	do {
+		while (ksm_reap(&parting, &credit))
+			;
+		ksm_part(&parting);
+	} while (ksm_reap_pending());
+	while (ksm_reap_again(ULONG_MAX))
+		;
+}
+
+/* The test does a full scan, and has all of the windows. */
+static inline void test_mm_scan(struct kunit *test, struct ksm_scan *scan)
+{
+	struct ksm_window window = { };
+	bool completed = false;
+
+	lru_add_drain_all();
+	down_read(&ksm_gate);
+	while (!completed) {
+		unsigned long budget = ULONG_MAX;
+
+		if (ksm_window_get(&window, true))
+			break;
+		while (!ksm_scan_window(scan, &window, &budget))
+			KUNIT_ASSERT_FALSE(test, window.spent);
+		completed = ksm_window_put(&window);
+	}
+	up_read(&ksm_gate);
+	KUNIT_EXPECT_TRUE(test, completed);
 }
 
 #endif /* _MM_KSM_TESTS_MM_FIXTURE_H */

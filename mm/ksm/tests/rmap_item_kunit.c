@@ -19,11 +19,11 @@ static void chunk_addresses(struct kunit *test)
 				    ksm_chunk_find(slot, addr));
 		KUNIT_EXPECT_EQ(test, ksm_item_chunk(item)->pgoff +
 				ksm_item_place(item),
-				linear_page_index(vma, addr));
+				linear_anon_page_index(vma, addr));
 	}
 	KUNIT_EXPECT_EQ(test, slot->slot.mm->ksm_rmap_items, 64);
-	KUNIT_EXPECT_TRUE(test, ksm_chunks_release(slot, 0, ULONG_MAX,
-						   KSM_RELEASE_ALWAYS));
+	KUNIT_EXPECT_TRUE(test, test_release(slot, 0, ULONG_MAX,
+					     KSM_RELEASE_ALWAYS));
 	KUNIT_EXPECT_EQ(test, slot->slot.mm->ksm_rmap_items, 0);
 	KUNIT_EXPECT_TRUE(test, xa_empty(&slot->chunks));
 }
@@ -49,7 +49,65 @@ static void chunk_tags(struct kunit *test)
 					keys[i] & ~KSM_PLACE_MASK);
 		}
 	}
-	ksm_chunks_release(slot, 0, ULONG_MAX, KSM_RELEASE_ALWAYS);
+	test_release(slot, 0, ULONG_MAX, KSM_RELEASE_ALWAYS);
+}
+
+#define TEST_HELD_SCANS	1000
+
+/* Items that others need forever are checked less and less often, but forever. */
+static void chunk_waits(struct kunit *test)
+{
+	struct ksm_mm_slot *slot = test_slot(test);
+	struct vm_area_struct *vma = test_vma(test, 0, KSM_CHUNK_PAGES, 0);
+	struct ksm_chunk *chunk = ksm_item_chunk(test_item(test, slot, vma, 0, 0));
+	unsigned int end = slot->scan + TEST_HELD_SCANS, asked = 0, last = 0;
+
+	for (; slot->scan != end; slot->scan++) {
+		if (ksm_chunk_waits(chunk))
+			continue;
+		if (asked)
+			KUNIT_EXPECT_LE(test, slot->scan - last, KSM_HELD_MAX);
+		last = slot->scan;
+		asked++;
+		ksm_chunk_hold(chunk);
+		/* It is the turn of the other items of the chunk, too. */
+		KUNIT_EXPECT_FALSE(test, ksm_chunk_waits(chunk));
+		ksm_chunk_hold(chunk);
+	}
+	KUNIT_EXPECT_GT(test, asked, TEST_HELD_SCANS / KSM_HELD_MAX);
+	KUNIT_EXPECT_LT(test, asked, TEST_HELD_SCANS / KSM_HELD_MAX + 8);
+
+	/* If nobody has needed any for long, it is as if nobody ever had. */
+	slot->scan += 2 * KSM_HELD_MAX;
+	ksm_chunk_hold(chunk);
+	slot->scan++;
+	KUNIT_EXPECT_FALSE(test, ksm_chunk_waits(chunk));
+	slot->scan = 0;
+	test_release(slot, 0, ULONG_MAX, KSM_RELEASE_ALWAYS);
+}
+
+/* A chunk that others needed lately is skipped, but only if the caller wants that. */
+static void chunk_left_alone(struct kunit *test)
+{
+	struct ksm_mm_slot *slot = test_slot(test);
+	struct vm_area_struct *vma = test_vma(test, 0, 1, 0);
+	struct ksm_rmap_item *item = test_item(test, slot, vma, 0, 0);
+	struct ksm_forget forget = {
+		.last = ULONG_MAX,
+		.how = KSM_RELEASE_ALWAYS,
+		.chunks = KSM_RELEASE_CHUNKS,
+		.waits = true,
+	};
+
+	ksm_item_chunk(item)->held_until = slot->scan + 3;
+	ksm_item_chunk(item)->held_for = 1;
+	KUNIT_EXPECT_TRUE(test, ksm_chunks_release(slot, &forget));
+	KUNIT_EXPECT_EQ(test, forget.freed, 0);
+	KUNIT_EXPECT_EQ(test, forget.chunks, KSM_RELEASE_CHUNKS);
+	forget.waits = false;
+	KUNIT_EXPECT_TRUE(test, ksm_chunks_release(slot, &forget));
+	KUNIT_EXPECT_EQ(test, forget.freed, 1);
+	KUNIT_EXPECT_TRUE(test, xa_empty(&slot->chunks));
 }
 
 /* Ends of the address space, and ranges that end inside a chunk. */
@@ -69,18 +127,17 @@ static void chunk_edges(struct kunit *test)
 			ksm_item_place(last), 6);
 
 	/* One page of the chunk: the other stays, and so does the chunk. */
-	KUNIT_EXPECT_FALSE(test, ksm_chunks_release(slot, 0, PAGE_SIZE - 1,
-						    KSM_RELEASE_ALWAYS));
+	KUNIT_EXPECT_FALSE(test, test_release(slot, 0, PAGE_SIZE - 1,
+					      KSM_RELEASE_ALWAYS));
 	KUNIT_EXPECT_EQ(test, ksm_item_state(first), KSM_ITEM_FREE);
 	KUNIT_EXPECT_EQ(test, slot->slot.mm->ksm_rmap_items, 2);
-	KUNIT_EXPECT_TRUE(test, ksm_chunks_release(slot, PAGE_SIZE,
-						   KSM_CHUNK_SPAN - 1,
-						   KSM_RELEASE_ALWAYS));
+	KUNIT_EXPECT_TRUE(test, test_release(slot, PAGE_SIZE,
+					     KSM_CHUNK_SPAN - 1,
+					     KSM_RELEASE_ALWAYS));
 	KUNIT_EXPECT_NULL(test, ksm_chunk_find(slot, 0));
 	KUNIT_EXPECT_NOT_NULL(test, ksm_chunk_find(slot, top));
-	KUNIT_EXPECT_TRUE(test, ksm_chunks_release(slot, KSM_CHUNK_SPAN,
-						   ULONG_MAX,
-						   KSM_RELEASE_ALWAYS));
+	KUNIT_EXPECT_TRUE(test, test_release(slot, KSM_CHUNK_SPAN, ULONG_MAX,
+					     KSM_RELEASE_ALWAYS));
 }
 
 /* The very last page of all, and one item of a chunk whose first has no index. */
@@ -102,13 +159,13 @@ static void chunk_wraps(struct kunit *test)
 	KUNIT_EXPECT_PTR_EQ(test, ksm_chunk_find(slot, ULONG_MAX),
 			    ksm_item_chunk(last));
 
-	/* Up to the page before it, and of it the last byte alone. */
-	KUNIT_EXPECT_FALSE(test, ksm_chunks_release(slot, 0, top - 1,
-						    KSM_RELEASE_ALWAYS));
+	/* Up to the page before it, and then only the last byte of that page. */
+	KUNIT_EXPECT_FALSE(test, test_release(slot, 0, top - 1,
+					      KSM_RELEASE_ALWAYS));
 	KUNIT_EXPECT_EQ(test, ksm_item_state(last), KSM_ITEM_SEEN);
 	KUNIT_EXPECT_NULL(test, ksm_chunk_find(slot, addr));
-	KUNIT_EXPECT_TRUE(test, ksm_chunks_release(slot, top, ULONG_MAX,
-						   KSM_RELEASE_ALWAYS));
+	KUNIT_EXPECT_TRUE(test, test_release(slot, top, ULONG_MAX,
+					     KSM_RELEASE_ALWAYS));
 	KUNIT_EXPECT_TRUE(test, xa_empty(&slot->chunks));
 }
 
@@ -120,12 +177,12 @@ static void chunk_claimed(struct kunit *test)
 	struct ksm_rmap_item *item = test_item(test, slot, vma, 0, 0);
 
 	ksm_item_set_state(item, KSM_ITEM_CLAIMED);
-	KUNIT_EXPECT_FALSE(test, ksm_chunks_release(slot, 0, ULONG_MAX,
-						    KSM_RELEASE_ALWAYS));
+	KUNIT_EXPECT_FALSE(test, test_release(slot, 0, ULONG_MAX,
+					      KSM_RELEASE_ALWAYS));
 	KUNIT_EXPECT_EQ(test, ksm_item_state(item), KSM_ITEM_CLAIMED);
 	ksm_item_set_state(item, KSM_ITEM_SEEN);
-	KUNIT_EXPECT_TRUE(test, ksm_chunks_release(slot, 0, ULONG_MAX,
-						   KSM_RELEASE_ALWAYS));
+	KUNIT_EXPECT_TRUE(test, test_release(slot, 0, ULONG_MAX,
+					     KSM_RELEASE_ALWAYS));
 }
 
 /* The target: 40 bytes a tracked page. */
@@ -141,6 +198,8 @@ static void chunk_size(struct kunit *test)
 static struct kunit_case chunk_cases[] = {
 	KUNIT_CASE(chunk_addresses),
 	KUNIT_CASE(chunk_tags),
+	KUNIT_CASE(chunk_waits),
+	KUNIT_CASE(chunk_left_alone),
 	KUNIT_CASE(chunk_edges),
 	KUNIT_CASE(chunk_wraps),
 	KUNIT_CASE(chunk_claimed),

@@ -140,8 +140,8 @@ static void model_share(struct kunit *test, struct stable_model *model,
 
 	/* Of a page that has been freed, it may not know yet. */
 	if (ksm_item_state(st->item[i]) == KSM_ITEM_STABLE)
-		KUNIT_ASSERT_TRUE(test, ksm_stable_unlink(st->item[i],
-							  KSM_RELEASE_IF_STALE));
+		KUNIT_ASSERT_TRUE(test, ksm_item_unlink(st->item[i],
+							KSM_RELEASE_IF_GONE));
 	if (!model->live[n] || model->sharers[n] == MODEL_SHARING)
 		return;
 	share(st, st->folio[n], i);
@@ -155,10 +155,10 @@ static void model_leave(struct kunit *test, struct stable_model *model,
 	struct stable_test *st = test->priv;
 	unsigned int n = model->page[i];
 
-	KUNIT_ASSERT_FALSE(test, ksm_stable_unlink(st->item[i],
-						   KSM_RELEASE_IF_STALE));
-	KUNIT_ASSERT_TRUE(test, ksm_stable_unlink(st->item[i],
-						  KSM_RELEASE_IF_UNNEEDED));
+	KUNIT_ASSERT_FALSE(test, ksm_item_unlink(st->item[i],
+						 KSM_RELEASE_IF_GONE));
+	KUNIT_ASSERT_TRUE(test, ksm_item_unlink(st->item[i],
+						KSM_RELEASE_IF_UNNEEDED));
 	model->page[i] = -1;
 	if (!--model->sharers[n])
 		model_gone(model, n);

@@ -13,13 +13,11 @@
  * struct unmerge_test - a page to unshare
  * @mm: its mm, with this page and no page table
  * @found: the state of unsharing
- * @answer: what a fault there gives
- * @faults: how many there were
+ * @faults: page faults that reached the VMA
  */
 struct unmerge_test {
 	struct mm_struct *mm;
 	struct unshare found;
-	vm_fault_t answer;
 	unsigned int faults;
 };
 
@@ -47,8 +45,8 @@ static void unmerge_test_exit(struct kunit *test)
 		return;
 	mmput(ut->mm);
 	down_write(&ksm_gate);
-	ksm_reap(false);
-	up_write(&ksm_gate);
+	test_reap();
+	ksm_gate_open();
 }
 
 /* Nothing can be replaced, and the place is looked at once more. */
@@ -60,71 +58,54 @@ static void page_table_is_gone(struct kunit *test)
 	ut->found.nr = 1;
 	ut->found.next = TEST_START + PAGE_SIZE;
 	mmap_read_lock(ut->mm);
-	replace_batch(&ut->found);
+	unmerge_replace(&ut->found);
 	mmap_read_unlock(ut->mm);
 	KUNIT_EXPECT_EQ(test, ut->found.next, TEST_START);
-	put_batch(&ut->found);
+	unmerge_put_batch(&ut->found);
 	KUNIT_EXPECT_EQ(test, ut->found.nr, 0);
 }
 
-static vm_fault_t answer_fault(struct vm_fault *vmf)
+static vm_fault_t count_fault(struct vm_fault *vmf)
 {
 	struct unmerge_test *ut = kunit_get_current_test()->priv;
 
 	ut->faults++;
-	return ut->answer;
+	return VM_FAULT_SIGBUS;
 }
 
-static const struct vm_operations_struct answer_ops = {
-	.fault = answer_fault,
+static const struct vm_operations_struct count_ops = {
+	.fault = count_fault,
 };
 
-static int wait_with(struct kunit *test, vm_fault_t answer)
+/* Whoever serves the file may take as long as they like: nothing is read from it. */
+static void wait_for_what_has_gone(struct kunit *test)
 {
 	struct unmerge_test *ut = test->priv;
-	int err;
 
-	ut->answer = answer;
 	mmap_read_lock(ut->mm);
-	ut->found.vma->vm_ops = &answer_ops;
-	err = wait_for_migration(&ut->found);
+	ut->found.vma->vm_ops = &count_ops;
+	unmerge_wait(&ut->found);
 	ut->found.vma->vm_ops = NULL;
 	mmap_read_unlock(ut->mm);
-	KUNIT_EXPECT_EQ(test, ut->faults, 1);
-	return err;
-}
-
-/* A file was truncated there: no page, but no error of whoever unmerges. */
-static void wait_for_what_was_truncated(struct kunit *test)
-{
-	struct unmerge_test *ut = test->priv;
-
-	KUNIT_EXPECT_EQ(test, wait_with(test, VM_FAULT_SIGBUS), 0);
-	KUNIT_EXPECT_EQ(test, ut->found.next, TEST_START + PAGE_SIZE);
-}
-
-static void wait_without_memory(struct kunit *test)
-{
-	struct unmerge_test *ut = test->priv;
-
-	KUNIT_EXPECT_EQ(test, wait_with(test, VM_FAULT_OOM), -ENOMEM);
+	KUNIT_EXPECT_EQ(test, ut->faults, 0);
 	KUNIT_EXPECT_EQ(test, ut->found.next, TEST_START);
 }
 
-/* Nor is it one that the page was in memory that has failed. */
-static void wait_for_what_has_failed(struct kunit *test)
+/* The caller learns how far this came, and can go on there. */
+static void part_tells_where(struct kunit *test)
 {
 	struct unmerge_test *ut = test->priv;
+	unsigned long start = 0;
 
-	KUNIT_EXPECT_EQ(test, wait_with(test, VM_FAULT_HWPOISON), 0);
-	KUNIT_EXPECT_EQ(test, ut->found.next, TEST_START + PAGE_SIZE);
+	test_mm_fill(test, ut->mm, TEST_START, 1);
+	KUNIT_EXPECT_EQ(test, ksm_unmerge_part(ut->mm, &start, ULONG_MAX, false), 0);
+	KUNIT_EXPECT_EQ(test, start, TEST_START + PAGE_SIZE);
 }
 
 static struct kunit_case unmerge_cases[] = {
 	KUNIT_CASE(page_table_is_gone),
-	KUNIT_CASE(wait_for_what_was_truncated),
-	KUNIT_CASE(wait_without_memory),
-	KUNIT_CASE(wait_for_what_has_failed),
+	KUNIT_CASE(wait_for_what_has_gone),
+	KUNIT_CASE(part_tells_where),
 	{}
 };
 

@@ -41,17 +41,6 @@ static void model_joined(struct unstable_model *model, unsigned int i,
 	model->total++;
 }
 
-static void model_insert(struct kunit *test, struct unstable_model *model,
-			 unsigned int i, unsigned int n)
-{
-	bool room = model->of_key[n] < KSM_SAME_KEY_MAX;
-
-	ksm_item_set_key(model->item[i], nth_key(n));
-	KUNIT_ASSERT_EQ(test, ksm_unstable_insert(model->item[i]), room);
-	if (room)
-		model_joined(model, i, n);
-}
-
 static void model_left(struct unstable_model *model, struct ksm_rmap_item *item)
 {
 	unsigned int i;
@@ -63,29 +52,107 @@ static void model_left(struct unstable_model *model, struct ksm_rmap_item *item)
 	model->total--;
 }
 
-/* Page @i, with key @n, meets one of its key or is inserted. */
-static void model_meet(struct kunit *test, struct unstable_model *model,
-		       unsigned int i, unsigned int n)
+static bool is_in_tree(struct ksm_rmap_item *item)
 {
-	struct ksm_rmap_item *item = model->item[i], *other;
+	return ksm_item_state(item) == KSM_ITEM_UNSTABLE;
+}
+
+/* All others of the key are taken out. Their owners find them taken. */
+static unsigned int model_meet(struct kunit *test, struct unstable_model *model,
+			       unsigned int i, unsigned int n,
+			       struct ksm_rmap_item *row[KSM_SAME_KEY_MAX])
+{
+	struct ksm_rmap_item *item = model->item[i];
+	unsigned int nr, k;
 
 	ksm_item_set_key(item, nth_key(n));
-	other = ksm_unstable_meet(item);
-	if (!model->of_key[n]) {
-		KUNIT_ASSERT_NULL(test, other);
-		KUNIT_ASSERT_EQ(test, ksm_item_state(item), KSM_ITEM_UNSTABLE);
+	nr = ksm_unstable_meet(item, row);
+	KUNIT_ASSERT_EQ(test, nr, model->of_key[n]);
+	KUNIT_ASSERT_EQ(test, is_in_tree(item), !nr);
+	if (!nr)
 		model_joined(model, i, n);
+	for (k = 0; k < nr; k++) {
+		KUNIT_ASSERT_PTR_NE(test, row[k], item);
+		KUNIT_ASSERT_EQ(test, ksm_item_key(row[k]), nth_key(n));
+		KUNIT_ASSERT_EQ(test, ksm_item_state(row[k]), KSM_ITEM_CLAIMED);
+		KUNIT_ASSERT_FALSE(test, ksm_unstable_remove(row[k]));
+		model_left(model, row[k]);
+	}
+	return nr;
+}
+
+static void model_returned(struct unstable_model *model,
+			   struct ksm_rmap_item *item, unsigned int n)
+{
+	unsigned int i;
+
+	for (i = 0; model->item[i] != item; i++)
+		;
+	if (is_in_tree(item))
+		model_joined(model, i, n);
+}
+
+/* Page @i, with key @n, meets those of its key, and equals none of them. */
+static void model_join(struct kunit *test, struct unstable_model *model,
+		       unsigned int i, unsigned int n)
+{
+	struct ksm_rmap_item *row[KSM_SAME_KEY_MAX];
+	unsigned int nr = model_meet(test, model, i, n, row), k;
+
+	if (!nr)
+		return;
+	ksm_unstable_put_back(nth_key(n), row, nr, model->item[i]);
+	for (k = 0; k < nr; k++)
+		model_returned(model, row[k], n);
+	model_returned(model, model->item[i], n);
+	KUNIT_ASSERT_EQ(test, model->of_key[n], min(nr + 1, KSM_SAME_KEY_MAX));
+	KUNIT_ASSERT_TRUE(test, model->in_tree[i]);
+}
+
+/* It equals one of them, and both become a KSM page. */
+static void model_match(struct kunit *test, struct unstable_model *model,
+			unsigned int i, unsigned int n)
+{
+	struct ksm_rmap_item *row[KSM_SAME_KEY_MAX], *matched;
+	unsigned int nr = model_meet(test, model, i, n, row), k;
+
+	if (!nr)
+		return;
+	matched = row[i % nr];
+	row[i % nr] = NULL;
+	ksm_item_set_state(matched, KSM_ITEM_SEEN);
+	ksm_unstable_put_back(nth_key(n), row, nr, NULL);
+	for (k = 0; k < nr; k++)
+		if (row[k])
+			model_returned(model, row[k], n);
+	KUNIT_ASSERT_EQ(test, model->of_key[n], nr - 1);
+	KUNIT_ASSERT_FALSE(test, model->in_tree[i]);
+}
+
+/* While they are compared another one joins, which nobody compares with them. */
+static void model_miss(struct kunit *test, struct unstable_model *model,
+		       unsigned int i, unsigned int n)
+{
+	struct ksm_rmap_item *row[KSM_SAME_KEY_MAX], *none[KSM_SAME_KEY_MAX];
+	unsigned int nr = model_meet(test, model, i, n, row), other, k;
+
+	for (other = 0; other < TEST_PAGES; other++)
+		if (other != i &&
+		    ksm_item_state(model->item[other]) == KSM_ITEM_SEEN)
+			break;
+	if (!nr || other == TEST_PAGES) {
+		ksm_unstable_put_back(nth_key(n), row, nr, NULL);
+		for (k = 0; k < nr; k++)
+			model_returned(model, row[k], n);
 		return;
 	}
-	KUNIT_ASSERT_NOT_NULL(test, other);
-	KUNIT_ASSERT_PTR_NE(test, other, item);
-	KUNIT_ASSERT_EQ(test, ksm_item_state(item), KSM_ITEM_SEEN);
-	KUNIT_ASSERT_EQ(test, ksm_item_key(other), nth_key(n));
-	KUNIT_ASSERT_EQ(test, ksm_item_state(other), KSM_ITEM_CLAIMED);
-	/* Its owner finds it taken. */
-	KUNIT_ASSERT_FALSE(test, ksm_unstable_remove(other));
-	ksm_item_set_state(other, KSM_ITEM_SEEN);
-	model_left(model, other);
+	KUNIT_ASSERT_EQ(test, model_meet(test, model, other, n, none), 0);
+	ksm_unstable_put_back(nth_key(n), row, nr, model->item[i]);
+	KUNIT_ASSERT_EQ(test, ksm_item_state(model->item[i]), KSM_ITEM_SEEN);
+	for (k = 0; k < nr; k++) {
+		KUNIT_ASSERT_EQ(test, ksm_item_state(row[k]), KSM_ITEM_SEEN);
+		KUNIT_ASSERT_EQ(test, ksm_item_key(row[k]), nth_key(n));
+	}
 }
 
 static void model_check(struct kunit *test, struct unstable_model *model)
@@ -127,11 +194,13 @@ static void unstable_random(struct kunit *test)
 		unsigned int i = prandom_u32_state(&rnd) % TEST_PAGES;
 		unsigned int n = prandom_u32_state(&rnd) % TEST_KEYS;
 
-		if (!model->in_tree[i] && (step & 1)) {
-			model_insert(test, model, i, n);
+		if (!model->in_tree[i] && step % 8 == 1) {
+			model_miss(test, model, i, n);
+		} else if (!model->in_tree[i] && step % 8 == 2) {
+			model_match(test, model, i, n);
 		} else if (!model->in_tree[i]) {
-			model_meet(test, model, i, n);
-		} else {
+			model_join(test, model, i, n);
+		} else if (step % 4 == 3) {
 			KUNIT_ASSERT_TRUE(test,
 					  ksm_unstable_remove(model->item[i]));
 			model_left(model, model->item[i]);
@@ -140,8 +209,8 @@ static void unstable_random(struct kunit *test)
 			model_check(test, model);
 	}
 	model_check(test, model);
-	KUNIT_EXPECT_TRUE(test, ksm_chunks_release(model->slot, 0, ULONG_MAX,
-						   KSM_RELEASE_ALWAYS));
+	KUNIT_EXPECT_TRUE(test, test_release(model->slot, 0, ULONG_MAX,
+					     KSM_RELEASE_ALWAYS));
 	KUNIT_EXPECT_EQ(test, atomic_long_read(&ksm_counters.pages_unshared),
 			model->unshared);
 }
@@ -153,14 +222,63 @@ static void unstable_collisions(struct kunit *test)
 	unsigned int i;
 
 	for (i = 0; i < TEST_PAGES; i++)
-		model_insert(test, model, i, 0);
+		model_join(test, model, i, 0);
 	KUNIT_EXPECT_EQ(test, model->total, KSM_SAME_KEY_MAX);
-	for (i = 0; i <= KSM_SAME_KEY_MAX; i++)
-		model_meet(test, model, TEST_PAGES - 1, 0);
-	/* All others were met, then it stays itself. */
-	KUNIT_EXPECT_EQ(test, model->total, 1);
 	model_check(test, model);
-	ksm_chunks_release(model->slot, 0, ULONG_MAX, KSM_RELEASE_ALWAYS);
+	/* Each of them is met. */
+	for (i = 0; i < TEST_PAGES && model->total; i++)
+		if (!model->in_tree[i])
+			model_match(test, model, i, 0);
+	KUNIT_EXPECT_EQ(test, model->total, 0);
+	model_check(test, model);
+	test_release(model->slot, 0, ULONG_MAX, KSM_RELEASE_ALWAYS);
+}
+
+/* Does page @i meet @twin on this visit? */
+static bool meets(struct unstable_model *model, unsigned int i,
+		  struct ksm_rmap_item *twin)
+{
+	struct ksm_rmap_item *row[KSM_SAME_KEY_MAX];
+	struct ksm_rmap_item *item = model->item[i];
+	unsigned int nr, k;
+	bool met = false;
+
+	if (is_in_tree(item))
+		return false;
+	nr = ksm_unstable_meet(item, row);
+	for (k = 0; k < nr; k++)
+		met |= row[k] == twin;
+	if (nr)
+		ksm_unstable_put_back(nth_key(0), row, nr, item);
+	return met;
+}
+
+#define CROWD	64U
+#define SCANS	5000U
+
+/*
+ * Two pages are equal, and between them, in the order of the scan, are many of
+ * their key that are not: in the end they meet. That takes some 50 scans.
+ */
+static void unstable_crowd(struct kunit *test)
+{
+	struct unstable_model *model = model_make(test);
+	unsigned int i, scan;
+	bool met = false;
+
+	for (i = 0; i < CROWD; i++)
+		ksm_item_set_key(model->item[i], nth_key(0));
+	for (scan = 0; scan < SCANS && !met; scan++) {
+		for (i = 0; i < CROWD; i++)
+			if (i % (CROWD / 2))
+				meets(model, i, NULL);
+			else
+				met |= meets(model, i,
+					     model->item[CROWD / 2 - i]);
+		cond_resched();
+	}
+	KUNIT_EXPECT_TRUE(test, met);
+	test_release(model->slot, 0, ULONG_MAX, KSM_RELEASE_ALWAYS);
 }
 
 /* Every tree of a shard takes its part of the keys, and none is out of reach. */
@@ -194,6 +312,7 @@ static struct kunit_case unstable_cases[] = {
 	KUNIT_CASE(unstable_roots),
 	KUNIT_CASE(unstable_random),
 	KUNIT_CASE(unstable_collisions),
+	KUNIT_CASE(unstable_crowd),
 	{}
 };
 
