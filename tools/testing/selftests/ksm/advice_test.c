@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Who may ask for what to be merged, and the mappings that never are. */
+/* Who may request what to be merged, and the mappings that never are. */
 
 #include "ksm_fixture.h"
 
@@ -22,23 +22,6 @@
 #endif
 
 #define N 16
-
-/* The number of mappings that lie in this piece of memory. */
-static int count_vmas(const char *mem, size_t pages)
-{
-	uintptr_t from = (uintptr_t)mem, to = from + pages * PAGE_BYTES;
-	unsigned long start, end;
-	char line[512];
-	int n = 0;
-	FILE *f;
-
-	f = fopen("/proc/self/maps", "re");
-	while (f && fgets(line, sizeof(line), f))
-		n += sscanf(line, "%lx-%lx", &start, &end) == 2 && start < to && end > from;
-	if (f)
-		fclose(f);
-	return n;
-}
 
 /* The first mapping with this name, such as "[vdso]". */
 static char *named_vma(const char *name, size_t *pages)
@@ -74,24 +57,31 @@ static long advise(pid_t pid, char *mem, size_t pages, int advice)
 	return ret;
 }
 
-/* Merging cannot be asked for through process_madvise(), nor undone. */
+/*
+ * process_madvise() can neither request merging nor undo it, unless the process asks
+ * for itself, on a kernel that takes any advice from it.
+ */
 KSM_TEST(process_madvise_merging)
 {
 	char *mem = mem_merged(N, 10, 0);
 	struct peer p;
+	long ret;
 
 	ASSERT_NE(NULL, mem);
 	ASSERT_EQ(0, peer_start(&p, N));
-	EXPECT_EQ(-EINVAL, advise(getpid(), mem, N, MADV_MERGEABLE));
-	EXPECT_EQ(-EINVAL, advise(getpid(), mem, N, MADV_UNMERGEABLE));
 	EXPECT_EQ(-EINVAL, advise(p.pid, p.mem, N, MADV_MERGEABLE));
 	EXPECT_EQ(-EINVAL, advise(p.pid, p.mem, N, MADV_UNMERGEABLE));
+	ret = advise(getpid(), mem, N, MADV_UNMERGEABLE);
+	ASSERT_TRUE(ret == -EINVAL || ret == N * PAGE_BYTES);
+	EXPECT_EQ(ret < 0, vma_has_flag(mem, "mg"));
+	EXPECT_EQ(ret < 0 ? N : 0, mem_count_ksm(0, mem, N));
+	EXPECT_EQ(ret, advise(getpid(), mem, N, MADV_MERGEABLE));
 	EXPECT_TRUE(vma_has_flag(mem, "mg"));
-	EXPECT_EQ(N, mem_count_ksm(0, mem, N));
+	EXPECT_EQ(0, mem_bad(mem, N, 10, 0));
 	ASSERT_EQ(0, peer_end(&p));
 }
 
-/* What can be, on merged memory of another process. */
+/* Advice that it can give, for merged memory of another process. */
 KSM_TEST(process_madvise_of_merged_memory)
 {
 	static const int advice[] = { MADV_COLD, MADV_WILLNEED, MADV_PAGEOUT };
@@ -138,7 +128,7 @@ KSM_TEST(shared_mappings_are_ignored)
 	mem = mmap(NULL, N * PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	ASSERT_NE(MAP_FAILED, mem);
 	EXPECT_TRUE(is_ignored(mem, N));
-	/* One that can only be read is no less shared. */
+	/* A read-only mapping is shared just as much. */
 	mem = mmap(NULL, N * PAGE_BYTES, PROT_READ, MAP_SHARED, fd, 0);
 	ASSERT_NE(MAP_FAILED, mem);
 	EXPECT_TRUE(is_ignored(mem, N));
@@ -167,7 +157,7 @@ KSM_TEST(special_mappings_are_ignored)
 		EXPECT_TRUE(is_ignored(at, pages))
 			TH_LOG("%s", name[i]);
 	}
-	/* Nor by way of the whole process. */
+	/* Nor for the whole process. */
 	ASSERT_EQ(0, prctl(PR_SET_MEMORY_MERGE, 1, 0, 0, 0));
 	for (i = 0; i < 2; i++)
 		EXPECT_FALSE(vma_has_flag(named_vma(name[i], &pages), "mg"));
@@ -213,41 +203,41 @@ KSM_TEST(hugetlb_memory_is_ignored)
 		SKIP(return, "no memory for huge pages");
 }
 
-/* Advice splits a mapping, and its end makes it one again. */
+/* Advice splits a mapping, and taking it back joins the parts again. */
 KSM_TEST(mappings_split_and_unite)
 {
 	char *mem = mem_map(N);
 	size_t i;
 
 	mem_fill(mem, N, 60, 0);
-	ASSERT_EQ(1, count_vmas(mem, N));
+	ASSERT_EQ(1, mem_count_vmas(mem, N));
 	ASSERT_EQ(0, madvise(PAGE(mem, 4), 4 * PAGE_BYTES, MADV_MERGEABLE));
-	EXPECT_EQ(3, count_vmas(mem, N));
+	EXPECT_EQ(3, mem_count_vmas(mem, N));
 	EXPECT_FALSE(vma_has_flag(PAGE(mem, 3), "mg"));
 	EXPECT_TRUE(vma_has_flag(PAGE(mem, 4), "mg"));
 	EXPECT_FALSE(vma_has_flag(PAGE(mem, 8), "mg"));
 	ASSERT_EQ(0, ksm_settle());
 	ASSERT_COUNTERS(1, 3, 0);
 	ASSERT_EQ(0, madvise(PAGE(mem, 4), 2 * PAGE_BYTES, MADV_UNMERGEABLE));
-	EXPECT_EQ(3, count_vmas(mem, N));
+	EXPECT_EQ(3, mem_count_vmas(mem, N));
 	EXPECT_EQ(0, mem_count_ksm(0, mem, 6));
 	ASSERT_EQ(0, madvise(PAGE(mem, 6), 2 * PAGE_BYTES, MADV_UNMERGEABLE));
-	EXPECT_EQ(1, count_vmas(mem, N));
+	EXPECT_EQ(1, mem_count_vmas(mem, N));
 	for (i = 0; i < N; i += 2)
 		ASSERT_EQ(0, madvise(PAGE(mem, i), PAGE_BYTES, MADV_MERGEABLE));
-	EXPECT_EQ(N, count_vmas(mem, N));
+	EXPECT_EQ(N, mem_count_vmas(mem, N));
 	ASSERT_EQ(0, ksm_settle());
 	ASSERT_COUNTERS(1, N / 2 - 1, 0);
 	/* The rest joins them, and nothing that was merged is undone. */
 	ASSERT_EQ(0, madvise(mem, N * PAGE_BYTES, MADV_MERGEABLE));
-	EXPECT_EQ(1, count_vmas(mem, N));
+	EXPECT_EQ(1, mem_count_vmas(mem, N));
 	EXPECT_EQ(N / 2, ksm_read("pages_shared") + ksm_read("pages_sharing"));
 	ASSERT_EQ(0, ksm_settle());
 	ASSERT_COUNTERS(1, N - 1, 0);
 	EXPECT_EQ(0, mem_bad(mem, N, 60, 0));
 }
 
-/* To offer one's memory takes no privilege. */
+/* Offering one's memory takes no privilege. */
 KSM_TEST(without_privilege)
 {
 	char *mem = mem_map(N);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What each file of /sys/kernel/mm/ksm answers to every kind of write, set
- * against the recorded answers of Linux 6.12 (answers_base.txt). Programs were
- * written against those; where ours differ, differences[] has to say why.
+ * What each file of /sys/kernel/mm/ksm answers to every kind of write, compared
+ * with the recorded answers of Linux 6.12 (answers_base.txt). Programs rely on
+ * those. Where our answers differ, differences[] has to say why.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -35,7 +35,7 @@ static const struct file {
 	const char *name;
 	const char *start;
 } files[] = {
-	/* While the advisor is on, pages_to_scan takes no value: it is first. */
+	/* It comes first: pages_to_scan takes no value while the advisor is on. */
 	{ "advisor_mode", "none" },
 	{ "advisor_max_cpu", "70" },
 	{ "advisor_max_pages_to_scan", "30000" },
@@ -62,13 +62,13 @@ static const struct file {
 	{ "stable_node_dups", NULL },
 };
 
-/* Files of ours that 6.12 has not: nothing is recorded of them. */
+/* Our own files, which 6.12 does not have and for which there is no record. */
 static const char *const added[] = { "metadata_bytes", "scan_threads" };
 
 #define BYTES(text) .bytes = (text), .len = sizeof(text) - 1
 
 /*
- * What is written: repeat times the digit fill, then bytes, at an offset. Those
+ * An input: repeat times the digit fill, then bytes, at an offset. Inputs
  * marked everywhere are written in every state, the others in the plain one.
  */
 static const struct input {
@@ -146,9 +146,10 @@ static const struct difference {
 };
 
 /*
- * Of one file in one state, the inputs with the same answer: a line of the
+ * The inputs with the same answer, for one file in one state: a line of the
  * record, "STATE FILE RESULT VALUE | INPUT | INPUT |", with tabs between the
- * first four. The result is what write() returned, the value is read then.
+ * first four. The result is what write() returned; the value is read after
+ * that.
  */
 #define KEY_BYTES 80
 #define ANSWER_BYTES 80
@@ -188,7 +189,7 @@ static const char *value_of(const struct file *file)
 	buf[n - 1] = '\0';
 	if (file->start)
 		return buf;
-	/* A counter's value is not the same each time: its form is. */
+	/* A counter's value varies, so compare its form. */
 	strtol(buf, &end, 10);
 	return *end || end == buf || strspn(buf, " +") ? "not decimal" : "decimal";
 }
@@ -271,7 +272,7 @@ static struct group *group_add(const char *key, const char *answer)
 	return g;
 }
 
-/* For the record that --print makes. */
+/* Collects an answer for the record that --print makes. */
 static void note(const char *key, const char *answer, const char *input)
 {
 	struct group *g;
@@ -314,7 +315,7 @@ static bool is_explained(const struct file *file, const char *input, const char 
 	return false;
 }
 
-/* One answer; false if it is not as it should be. */
+/* Checks one answer; false if it is not as it should be. */
 static bool check(enum state state, const struct file *file, const char *input,
 		  const char *result, const char *value)
 {
@@ -347,7 +348,7 @@ static bool answers(enum state state, const struct file *file)
 	for (input = inputs; input < inputs + COUNT(inputs); input++) {
 		if (state != PLAIN && !input->everywhere)
 			continue;
-		/* How a file that nobody can write refuses is soon told. */
+		/* A few inputs show how a read-only file refuses. */
 		if (!file->start && strcmp(input->name, "1"))
 			continue;
 		set_start(state);
@@ -375,7 +376,7 @@ static void test_file(const struct file *file)
 	good &= answers(NOBODY_WRITES, file);
 	if (file->start)
 		good &= answers(ADVISED, file);
-	/* What is merged would be undone by this one. */
+	/* This one would undo the merging. */
 	if (file->start && strcmp(file->name, "run")) {
 		char *mem = merge_some();
 
@@ -460,7 +461,7 @@ static int print_record(void)
 {
 	size_t i;
 
-	/* In one piece it would be taken for this file's. */
+	/* In one piece, it would count as the identifier of this file. */
 	printf("# SPDX-%s\n", "License-Identifier: GPL-2.0");
 	puts("# What the files of /sys/kernel/mm/ksm answer in Linux 6.12, as\n"
 	     "# printed there by: answers_test --print\n"

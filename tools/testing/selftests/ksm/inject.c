@@ -24,7 +24,7 @@ bool inject_available(void)
 	       !access(DEBUGFS "fail_page_alloc/verbose", W_OK);
 }
 
-/* Only tasks that are meant fail, wherever they allocate, and silently. */
+/* Only the chosen tasks fail, wherever they allocate, and silently. */
 int inject_start(void)
 {
 	static const struct {
@@ -58,7 +58,7 @@ int inject_start(void)
 	return err;
 }
 
-/* Whoever told a cache to fail may be no more. */
+/* The process that made a cache fail may have gone. */
 static void spare_all_caches(void)
 {
 	struct dirent *d;
@@ -104,7 +104,7 @@ void inject_stop(void)
 	fail_allow_ksmd(false);
 }
 
-/* Opened beforehand: the file of the caller is written when nothing may fail. */
+/* Opened beforehand, as the caller's file is written when nothing may fail. */
 static int fail_nth_file(pid_t pid)
 {
 	static pid_t owner, of;
@@ -158,9 +158,20 @@ int fail_percent(int percent)
 	return err ? err : file_write_long(DEBUGFS "fail_page_alloc/probability", percent);
 }
 
+/*
+ * The file stays open: opening it could be what fails at the end of the
+ * failures.
+ */
 int fail_allow_self(bool may)
 {
-	return file_write("/proc/self/make-it-fail", may ? "1" : "0") == 0;
+	static int fd = -1;
+	static pid_t opener;
+
+	if (opener != getpid()) {
+		fd = open("/proc/self/make-it-fail", O_WRONLY | O_CLOEXEC);
+		opener = getpid();
+	}
+	return pwrite(fd, may ? "1" : "0", 1, 0) == 1;
 }
 
 /* All threads named like a worker; with a value, each may fail or not. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Fault injection: allocations of the kernel that fail when a test wants them
- * to. Either the n-th that a task makes, which walks through all of them, or
+ * Fault injection: kernel allocations that fail when a test wants it: either
+ * the n-th one that a task makes, which allows to walk through all of them, or
  * all that some tasks make.
  */
 #ifndef KSM_SELFTEST_INJECT_H
@@ -18,7 +18,7 @@
 #define KTHREADD 2
 
 bool inject_available(void);
-/* From here on allocations can fail; none does yet. 0 or -errno. */
+/* From here on, allocations can fail, but none does yet. 0 or -errno. */
 int inject_start(void);
 void inject_stop(void);
 /* Objects of this slab cache alone are to fail. 0 or -errno. */
@@ -30,9 +30,9 @@ void fail_nth(pid_t pid, int n);
 /* Ends it; true if the failure was due and did happen. */
 bool fail_did_happen(pid_t pid);
 
-/* So many per cent of the allocations of tasks that may fail, do. 0 or -errno. */
+/* This percentage of the allocations of tasks that may fail does. 0 or -errno. */
 int fail_percent(int percent);
-/* Whether the caller may fail so, or all workers; how many tasks it set. */
+/* Sets whether the caller, or all workers, may fail so; returns how many tasks. */
 int fail_allow_self(bool may);
 int fail_allow_ksmd(bool may);
 /* Threads called ksmd or ksmd/N. */

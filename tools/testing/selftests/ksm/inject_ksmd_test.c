@@ -13,7 +13,7 @@
 
 #define N 32
 
-#define INJECT_TEST(name) TEST_F_TIMEOUT(inject, name, 240)
+#define INJECT_TEST(name) TEST_F_TIMEOUT(inject, name, KSM_TEST_SECONDS)
 
 FIXTURE(inject) {
 	KSM_FIXTURE_STATE;

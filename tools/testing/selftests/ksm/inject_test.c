@@ -15,7 +15,7 @@
 /* The kernel's names of its caches. */
 #define SLOTS "ksm_mm_slot"
 
-#define INJECT_TEST(name) TEST_F_TIMEOUT(inject, name, 240)
+#define INJECT_TEST(name) TEST_F_TIMEOUT(inject, name, KSM_TEST_SECONDS)
 
 FIXTURE(inject) {
 	KSM_FIXTURE_STATE;
@@ -363,7 +363,23 @@ INJECT_TEST(madvise_unmergeable)
 		EXPECT_FALSE(more);
 	}
 	TH_LOG("%d failures to unmerge", failed);
-	EXPECT_LT(N / 7, failed);
+
+	/* What fails first is tried once more, so one failure is rarely told. All are. */
+	ASSERT_EQ(0, madvise(mem, N * PAGE_BYTES, MADV_MERGEABLE));
+	ASSERT_TRUE(becomes_merged(mem));
+	ASSERT_EQ(0, fail_percent(100));
+	ASSERT_EQ(1, fail_allow_self(true));
+	failed = madvise(mem, N * PAGE_BYTES, MADV_UNMERGEABLE);
+	more = errno == EAGAIN || errno == ENOMEM;
+	ASSERT_EQ(1, fail_allow_self(false));
+	ASSERT_EQ(0, fail_percent(0));
+	EXPECT_EQ(-1, failed);
+	EXPECT_TRUE(more);
+	EXPECT_TRUE(vma_has_flag(mem, "mg"));
+	EXPECT_EQ(0, bad_mixed(mem));
+	ASSERT_EQ(0, madvise(mem, N * PAGE_BYTES, MADV_UNMERGEABLE));
+	EXPECT_TRUE(is_unmerged(mem));
+	EXPECT_EQ(0, bad_mixed(mem));
 }
 
 /* For all of a process: then it stays merged as a whole. */
@@ -398,7 +414,7 @@ INJECT_TEST(prctl_off)
 	}
 	TH_LOG("%d failures to unmerge", failed);
 	EXPECT_FALSE(more);
-	EXPECT_LT(0, failed);
+	EXPECT_LT(N / 7, failed);
 }
 
 INJECT_TEST(run_unmerge)
@@ -440,7 +456,7 @@ INJECT_TEST(run_unmerge)
 /* Reclaim what the group has until all of these pages are out. */
 static size_t push_out(const char *mem)
 {
-	double end = seconds_now() + 20;
+	double end = seconds_now() + 120;
 	size_t out = 0;
 
 	while (out < FEW && seconds_now() < end) {

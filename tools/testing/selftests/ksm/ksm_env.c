@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What the KSM selftests need of the machine beside KSM; see ksm_env.h. */
+/* What the KSM selftests need from the machine, besides KSM; see ksm_env.h. */
 
 #include <dirent.h>
 #include <errno.h>
@@ -53,7 +53,32 @@ pid_t pid_of(const char *name)
 	return pid;
 }
 
-/* The header that mkswap(8) writes, as far as the kernel asks for it. */
+char task_state(pid_t pid)
+{
+	char path[64], state = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	f = fopen(path, "re");
+	if (!f)
+		return 0;
+	if (fscanf(f, "%*d (%*[^)]) %c", &state) != 1)
+		state = 0;
+	fclose(f);
+	return state;
+}
+
+bool tracing_has(const char *name)
+{
+	char path[128];
+
+	if (access(TRACING "/events", F_OK))
+		mount("tracefs", TRACING, "tracefs", 0, NULL);
+	snprintf(path, sizeof(path), TRACING "/%s", name);
+	return !access(path, F_OK);
+}
+
+/* The header that mkswap(8) writes, as far as the kernel checks it. */
 static int write_swap_header(const char *dev)
 {
 	static char page[PAGE_BYTES];
@@ -126,15 +151,27 @@ void cgroup_stop(void)
 	rmdir(CGROUPS);
 }
 
-/* Reclaim goes by statistics that are up to two seconds old: give it the time. */
+/*
+ * Reclaim uses statistics that are up to two seconds old, so try for a while after
+ * the last success. Time may also pass without a try.
+ */
+#define RECLAIM_SECONDS 20
+#define RECLAIM_TRIES 40
+
 size_t swap_out(pid_t pid, const char *mem, size_t pages)
 {
-	double end = seconds_now() + 20;
-	size_t out = 0;
+	double end = seconds_now() + RECLAIM_SECONDS;
+	size_t out = 0, before;
+	int tries = 0;
 
-	while (out < pages && seconds_now() < end) {
+	while (out < pages && (tries++ < RECLAIM_TRIES || seconds_now() < end)) {
+		before = out;
 		file_write(CGROUP "/memory.reclaim", "16M");
 		out = mem_count_swapped(pid, mem, pages);
+		if (out > before) {
+			tries = 0;
+			end = seconds_now() + RECLAIM_SECONDS;
+		}
 		if (out < pages)
 			sleep_ms(100);
 	}

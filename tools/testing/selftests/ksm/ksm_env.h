@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the KSM selftests need of the machine beside KSM: swap, a memory
- * cgroup, NUMA nodes, memory that can go, a loop device, a userfaultfd, an
- * io_uring, a kernel thread. Each test takes what it needs, and gives it back.
+ * What the KSM selftests need from the machine, besides KSM: swap, a memory
+ * cgroup, NUMA nodes, removable memory, a loop device, a userfaultfd, an
+ * io_uring, a kernel thread. Each test takes what it needs, and returns it.
  */
 #ifndef KSM_SELFTEST_ENV_H
 #define KSM_SELFTEST_ENV_H
@@ -19,6 +19,13 @@
 
 /* The first process with this name, such as a kernel thread; 0 if none has. */
 pid_t pid_of(const char *name);
+/* Its state, such as 'S' or 'D'; 0 if there is no such process. */
+char task_state(pid_t pid);
+
+#define TRACING "/sys/kernel/tracing"
+
+/* Does tracefs have such a file? Mounts it if necessary. */
+bool tracing_has(const char *name);
 
 #define SWAP_DEVICE "/dev/zram0"
 
@@ -27,12 +34,12 @@ int swap_start(void);
 int swap_stop(void);
 /* Mounts a cgroup hierarchy and makes the test's group. */
 int cgroup_start(void);
-/* With a process in it, the caller if 0; memory that it takes is the group's. */
+/* Moves a process, or the caller if 0, into it; the group pays for its memory. */
 int cgroup_enter(pid_t pid);
 void cgroup_stop(void);
 /*
- * Reclaims what the group has until all of these pages of one in it are in swap,
- * or some time is over; returns how many are.
+ * Reclaims memory of the group until all of these pages of a process in it are
+ * swapped out, or no more of them are for a while; returns how many are.
  */
 size_t swap_out(pid_t pid, const char *mem, size_t pages);
 

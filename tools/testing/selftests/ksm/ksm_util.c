@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,16 +13,20 @@
 #include <unistd.h>
 
 #include "ksm_util.h"
+#include "verify.h"
 
 #define KSM_DIR "/sys/kernel/mm/ksm/"
 #define SLAB_DIR "/sys/kernel/slab/"
 
-/* A debug kernel in an emulator is slow; only a hang takes this long. */
-#define SCAN_SECONDS 90
-#define ZERO_SECONDS 30
+/*
+ * A debug kernel in an emulator is slow, and the emulator may have to wait for its
+ * CPUs; only a hang takes this long. The first of these is for one full scan.
+ */
+#define SCAN_SECONDS 240
+#define ZERO_SECONDS 120
 #define SETTLE_SCANS 60
 /* An RCU grace period, and more */
-#define SLAB_SECONDS 10
+#define SLAB_SECONDS 60
 
 /* The advisor first: while it is on, pages_to_scan cannot be written. */
 static const struct {
@@ -39,7 +44,7 @@ static const struct {
 	{ "scan_threads", "1" },
 };
 
-/* All tests have to pass with any number of workers. */
+/* All tests must pass with any number of workers. */
 static const char *test_value(int knob)
 {
 	const char *threads = getenv("KSM_SCAN_THREADS");
@@ -217,12 +222,16 @@ int ksm_knobs_default(void)
 
 static int wait_full_scans(long goal)
 {
-	double end = seconds_now() + SCAN_SECONDS;
+	long scans, last = -1;
+	double end = 0;
 
-	while (ksm_read("full_scans") < goal) {
-		if (seconds_now() > end) {
-			printf("# full_scans did not reach %ld in %d seconds\n",
-			       goal, SCAN_SECONDS);
+	while ((scans = ksm_read("full_scans")) < goal) {
+		if (scans != last) {
+			last = scans;
+			end = seconds_now() + SCAN_SECONDS;
+		} else if (seconds_now() > end) {
+			printf("# full_scans stays at %ld for %d seconds, and should be %ld\n",
+			       scans, SCAN_SECONDS, goal);
 			return -ETIMEDOUT;
 		}
 		sleep_ms(2);
@@ -231,11 +240,11 @@ static int wait_full_scans(long goal)
 }
 
 /*
- * The scan in progress may have passed our pages already, so one more than
- * asked for. pages_to_scan is larger than any test's memory: stopping ksmd
- * leaves it at the end of a scan, where the counters are exact.
+ * The scan in progress may have passed our pages already, so do one more than
+ * requested. pages_to_scan is larger than the memory of any test: ksmd stops at
+ * the end of a scan, where the counters are exact.
  */
-int ksm_scans(int n)
+static int scans(int n)
 {
 	int err, err2;
 
@@ -246,6 +255,14 @@ int ksm_scans(int n)
 	return err ? err : err2;
 }
 
+/* Verifies the effects of a test while they exist. */
+int ksm_scans(int n)
+{
+	int err = scans(n);
+
+	return err ? err : verify_now();
+}
+
 int ksm_settle(void)
 {
 	struct ksm_counters last, now;
@@ -253,10 +270,10 @@ int ksm_settle(void)
 	int err;
 	int i;
 
-	err = ksm_scans(2);
+	err = scans(2);
 	ksm_counters(&last);
 	for (i = 0; !err && quiet < 3 && i < SETTLE_SCANS; i++) {
-		err = ksm_scans(1);
+		err = scans(1);
 		ksm_counters(&now);
 		quiet = memcmp(&now, &last, sizeof(now)) ? 0 : quiet + 1;
 		last = now;
@@ -265,7 +282,48 @@ int ksm_settle(void)
 		ksm_counters_print("not settled", &now);
 		err = -EAGAIN;
 	}
-	return err;
+	return err ? err : verify_now();
+}
+
+/* Moves as long as a scan is under way. */
+static long work_done(void)
+{
+	return ksm_read("pages_scanned") + ksm_read("pages_skipped") + ksm_read("full_scans");
+}
+
+/*
+ * A full scan ends with an hour of sleep. If ksmd has not reached the sleep before
+ * this one when it has to run again, a new length ends that sleep. Nothing tells that
+ * ksmd sleeps, except that no work is done.
+ */
+int ksm_one_scan(void)
+{
+	static long length = 3600000;
+	long before = ksm_read("full_scans"), sleep = ksm_read("sleep_millisecs");
+	long work = -1, now;
+	double end = seconds_now() + SCAN_SECONDS;
+	int err, err2, idle = 0;
+
+	length ^= 1;
+	err = ksm_set("sleep_millisecs", length);
+	err = err ? err : ksm_set("run", 1);
+	/* It may be over before anybody looks. */
+	while (!err && ksm_read("full_scans") == before) {
+		sleep_ms(1);
+		now = work_done();
+		idle = now == work ? idle + 1 : 0;
+		work = now;
+		if (idle == 500) {
+			idle = 0;
+			length ^= 1;
+			err = ksm_set("sleep_millisecs", length);
+		}
+		if (!err && seconds_now() > end)
+			err = -ETIMEDOUT;
+	}
+	err2 = ksm_set("run", 0);
+	err2 = err2 ? err2 : ksm_set("sleep_millisecs", sleep);
+	return err ? err : err2;
 }
 
 static bool pages_at_zero(const struct ksm_counters *c)
@@ -274,9 +332,9 @@ static bool pages_at_zero(const struct ksm_counters *c)
 }
 
 /*
- * The base kernel keeps empty chains until somebody looks their content up
- * or unmerges everything, hence run=2 there. An engine that shows its
- * metadata (metadata_bytes) must come to zero by itself.
+ * The base kernel keeps empty chains until somebody looks up their content or
+ * unmerges everything, hence run=2 there. An engine that shows its metadata
+ * (metadata_bytes) must come to zero by itself.
  */
 bool ksm_wait_zero(struct ksm_counters *c, long zero_before)
 {
@@ -305,8 +363,8 @@ bool ksm_wait_zero(struct ksm_counters *c, long zero_before)
 	return zero;
 }
 
-/* A cache shrinks before it tells: what CPUs keep at hand would count as used. */
-static long slab_objects(const char *cache)
+/* Shrink the cache first: objects that CPUs keep ready would count as used. */
+long slab_objects(const char *cache)
 {
 	char path[320];
 	long objects;
@@ -346,19 +404,29 @@ long ksm_slabs_wait_empty(void)
 	return n;
 }
 
+void cpu_stay_on(int cpu)
+{
+	cpu_set_t cpus;
+
+	CPU_ZERO(&cpus);
+	CPU_SET(cpu, &cpus);
+	if (sched_setaffinity(0, sizeof(cpus), &cpus))
+		abort();
+}
+
 char *mem_map(size_t pages)
 {
 	size_t bytes = pages * PAGE_BYTES;
 	char *mem;
 
-	/* A guard on both sides: it shall not be merged with other mappings. */
+	/* A guard on both sides, so that it does not join other mappings. */
 	mem = mmap(NULL, bytes + 2 * PAGE_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (mem == MAP_FAILED)
 		return NULL;
 	mem += PAGE_BYTES;
 	if (mprotect(mem, bytes, PROT_READ | PROT_WRITE))
 		return NULL;
-	/* Its absence is fine; then there are no huge pages either. */
+	/* Fails without huge pages, which is fine. */
 	madvise(mem, bytes, MADV_NOHUGEPAGE);
 	return mem;
 }

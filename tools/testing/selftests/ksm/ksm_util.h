@@ -66,23 +66,36 @@ int ksm_knobs_restore(const struct ksm_knobs *k);
 /* The setting every test starts from: stopped, fast, nothing clever. */
 int ksm_knobs_default(void);
 
-/* Let ksmd run through at least n complete scans, then stop it. */
+/*
+ * Lets ksmd run through at least n complete scans, then stops it. Verifies the
+ * result: see verify.h.
+ */
 int ksm_scans(int n);
-/* The same until three scans in a row changed no counter. */
+/* The same until three scans in a row have changed no counter. */
 int ksm_settle(void);
 /*
- * Let ksmd run until every counter is zero; false if that does not happen.
- * The base kernel can lose count of zero pages for good: of those, as many
- * remain as there were before.
+ * With ksmd stopped: does one full scan and no more, however long the caller does
+ * not run meanwhile. What is under way ends.
+ */
+int ksm_one_scan(void);
+/*
+ * Lets ksmd run until every counter is zero; false if that does not happen. The
+ * base kernel can lose count of zero pages for good, so as many of those remain
+ * as there were before.
  */
 bool ksm_wait_zero(struct ksm_counters *c, long zero_before);
 
 /*
- * Objects in the slabs of KSM, those of mms that are registered among them,
- * after a wait for what is freed late; -ENOENT if slabs cannot be seen. Where
- * other caches share the slab (boot with slab_nomerge) it is not counted.
+ * Objects in KSM's slabs, including those of registered mms, after a wait for
+ * what is freed late; -ENOENT if slabs cannot be read. A slab that is shared
+ * with other caches (boot with slab_nomerge) is not counted.
  */
 long ksm_slabs_wait_empty(void);
+/* Objects of one cache; 0 if that is unknown. */
+long slab_objects(const char *cache);
+
+/* Keeps the calling thread on this CPU, which has to be there. */
+void cpu_stay_on(int cpu);
 
 /* Memory: page i of a piece holds the pattern of seed + i * step; 0 is zeroes. */
 char *mem_map(size_t pages);
@@ -90,12 +103,13 @@ void page_fill(void *page, uint64_t seed);
 long page_diff(const void *page, uint64_t seed);
 void mem_fill(char *mem, size_t pages, uint64_t seed, uint64_t step);
 size_t mem_bad(const char *mem, size_t pages, uint64_t seed, uint64_t step);
-/* Two halves with the same pattern, merged by now; NULL if that failed. */
+/* Two halves with the same pattern, already merged; NULL if that failed. */
 char *mem_merged(size_t pages, uint64_t seed, uint64_t step);
 size_t mem_merged_bad(const char *mem, size_t pages, uint64_t seed, uint64_t step);
 /*
- * Writes to each page of the caller that is its parent's, too, since the fork. Merged, such a
- * page would stay merged, and known of, as long as the parent has it.
+ * Writes to each page of the caller that it shares with its parent since the
+ * fork. A merged page of that kind would stay merged, and known, as long as the
+ * parent has it.
  */
 void mem_make_own(void);
 
@@ -112,6 +126,9 @@ size_t mem_count_zero_page(pid_t pid, const char *mem, size_t pages);
 
 double seconds_now(void);
 void sleep_ms(unsigned int ms);
+
+/* The number of the caller's mappings that lie in this piece of memory. */
+int mem_count_vmas(const char *mem, size_t pages);
 
 /* A mapping's flags line in /proc/self/smaps has this two-letter flag. */
 bool vma_has_flag(const void *addr, const char *flag);

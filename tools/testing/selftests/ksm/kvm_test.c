@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Memory of a guest, which reaches it by page tables that KSM does not see: it
- * has to be told of every page that is protected or replaced.
+ * Memory of a guest, which the guest reaches through page tables that KSM does
+ * not see. KSM has to report every page that it protects or replaces.
  */
 #include "ksm_fixture.h"
 
@@ -9,9 +9,16 @@
 #include <linux/kvm.h>
 #include <sys/ioctl.h>
 
+#include "ksm_env.h"
+#include "lru.h"
+
 #define N 16
+#define HUGE_PAGES 512UL
+#define HUGE_BYTES (HUGE_PAGES * PAGE_BYTES)
 #define CODE_AT 0x1000UL
 #define DATA_AT 0x10000UL
+/* Only memory that is huge and equally aligned in both worlds is mapped so. */
+#define HUGE_DATA_AT HUGE_BYTES
 
 /* A guest in real mode that moves one word, and halts. */
 static const uint8_t guest_store[] = { 0xa3, 0x00, 0x00, 0xf4 }; /* mov %ax, 0; hlt */
@@ -22,6 +29,7 @@ struct guest {
 	int kvm;
 	int vm;
 	int cpu;
+	uint64_t data_at;
 	struct kvm_run *run;
 	uint8_t *code;
 };
@@ -39,7 +47,7 @@ static int guest_memory(struct guest *g, unsigned int slot, void *mem, size_t pa
 	return ioctl(g->vm, KVM_SET_USER_MEMORY_REGION, &region) ? -errno : 0;
 }
 
-/* With @mem as its memory. -ENODEV: there is no KVM here. */
+/* Starts a guest with @mem as its memory. -ENODEV: there is no KVM. */
 static int guest_start(struct guest *g, char *mem, size_t pages)
 {
 	int err;
@@ -57,8 +65,9 @@ static int guest_start(struct guest *g, char *mem, size_t pages)
 	memcpy(g->code, guest_store, sizeof(guest_store));
 	memcpy(g->code + LOAD_AT, guest_load, sizeof(guest_load));
 	err = guest_memory(g, 0, g->code, 1, CODE_AT);
+	g->data_at = (uintptr_t)mem % HUGE_BYTES ? DATA_AT : HUGE_DATA_AT;
 	if (!err)
-		err = guest_memory(g, 1, mem, pages, DATA_AT);
+		err = guest_memory(g, 1, mem, pages, g->data_at);
 	if (err)
 		return err;
 	g->cpu = ioctl(g->vm, KVM_CREATE_VCPU, 0);
@@ -79,7 +88,7 @@ static int guest_run(struct guest *g, unsigned long ip, size_t page, uint16_t *v
 		return -errno;
 	sregs.cs.base = 0;
 	sregs.cs.selector = 0;
-	sregs.ds.base = DATA_AT + page * PAGE_BYTES;
+	sregs.ds.base = g->data_at + page * PAGE_BYTES;
 	sregs.ds.selector = sregs.ds.base >> 4;
 	if (ioctl(g->cpu, KVM_SET_SREGS, &sregs) || ioctl(g->cpu, KVM_SET_REGS, &regs) ||
 	    ioctl(g->cpu, KVM_RUN, 0) || g->run->exit_reason != KVM_EXIT_HLT ||
@@ -108,7 +117,7 @@ static uint16_t first_word(const char *page)
 	return *(const uint16_t *)page;
 }
 
-/* Two halves alike, all of it written by the guest, which has it mapped so. */
+/* Two equal halves, all written by the guest, which has them mapped for writing. */
 static int guest_fill(struct guest *g, char *mem)
 {
 	size_t i;
@@ -124,7 +133,7 @@ static int guest_fill(struct guest *g, char *mem)
 	return err;
 }
 
-/* A guest of twice N pages, which are merged by two. As guest_start(). */
+/* A guest with twice N pages, merged in pairs. Returns as guest_start(). */
 static int guest_merged(struct guest *g, char *mem)
 {
 	int err = guest_start(g, mem, 2 * N);
@@ -136,7 +145,7 @@ static int guest_merged(struct guest *g, char *mem)
 	return err ? err : ksm_settle();
 }
 
-/* What the guest writes after its pages were merged is in one place alone. */
+/* What the guest writes after its pages were merged is in one place only. */
 KSM_TEST(writes_are_private)
 {
 	char *mem = mem_map(2 * N);
@@ -188,6 +197,36 @@ KSM_TEST(sees_what_others_write)
 	}
 }
 
+/*
+ * Pages that are merged at once but have others between them, which have no twin:
+ * the guest has to be told of each.
+ */
+KSM_TEST(gaps_are_private)
+{
+	char *mem = mem_map(2 * N);
+	struct guest g;
+	size_t i;
+	int err;
+
+	err = guest_start(&g, mem, 2 * N);
+	if (err == -ENODEV)
+		SKIP(return, "no KVM");
+	ASSERT_EQ(0, err);
+	for (i = 0; i < 2 * N; i++) {
+		page_fill(PAGE(mem, i), i % 2 ? 700 + i : 500);
+		ASSERT_EQ(0, guest_writes(&g, i, 1));
+	}
+	ASSERT_EQ(0, madvise(mem, 2 * N * PAGE_BYTES, MADV_MERGEABLE));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(1, N - 1, N);
+	for (i = 0; i < 2 * N; i += 2)
+		ASSERT_EQ(0, guest_writes(&g, i, 1000 + i));
+	for (i = 0; i < 2 * N; i++) {
+		EXPECT_EQ(i % 2 ? 1 : 1000 + i, first_word(PAGE(mem, i)));
+		EXPECT_EQ(i % 2 ? 1 : 1000 + i, guest_reads(&g, i));
+	}
+}
+
 /* The same with the zero page, which nobody may ever write to. */
 KSM_TEST(zero_pages_are_private)
 {
@@ -215,7 +254,7 @@ KSM_TEST(zero_pages_are_private)
 	}
 }
 
-/* Pages that the guest alone uses do not look idle for ever. */
+/* Pages that only the guest uses do not look idle forever. */
 KSM_TEST(guest_changes_are_noticed)
 {
 	char *mem = mem_map(2 * N);
@@ -234,18 +273,176 @@ KSM_TEST(guest_changes_are_noticed)
 	ASSERT_EQ(0, madvise(mem, 2 * N * PAGE_BYTES, MADV_MERGEABLE));
 	ASSERT_EQ(0, ksm_scans(6));
 	ASSERT_COUNTERS(0, 0, 2 * N);
-	/* Duplicates by the guest's hand: all of a page but its first word. */
+	/* The guest makes duplicates: all of a page except its first word. */
 	for (i = 0; i < N; i++)
 		memcpy(PAGE(mem, N + i) + 2, PAGE(mem, i) + 2, PAGE_BYTES - 2);
 	ASSERT_EQ(0, ksm_scans(6));
 	ASSERT_COUNTERS(0, 0, 2 * N);
 	for (i = 0; i < N; i++)
 		ASSERT_EQ(0, guest_writes(&g, N + i, i));
-	/* As long as an access goes unnoticed at the most. */
+	/* The longest time that an access can go unnoticed. */
 	ASSERT_EQ(0, ksm_scans(70));
 	ASSERT_COUNTERS(N, N, 0);
 	for (i = 0; i < 2 * N; i++)
 		EXPECT_EQ(i % N, guest_reads(&g, i));
+}
+
+/* ------------------------------------- accessed bits of guests and of huge pages */
+
+/* Few full scans pass while somebody looks. */
+#define SLOWLY 100
+
+/* Scans after which a page is not read yet if it does not seem accessed. */
+#define SOON 15
+
+/*
+ * A guest's accessed bit tells of a change, long before each page is read anyway. It
+ * may take some scans: pages that seem to be in use all the time are read more rarely.
+ */
+KSM_TEST(guest_changes_are_noticed_soon)
+{
+	char *mem = mem_map(2 * N);
+	struct guest g;
+	size_t i;
+	int err;
+
+	ASSERT_EQ(0, ksm_set("smart_scan", 1));
+	err = guest_start(&g, mem, 2 * N);
+	if (err == -ENODEV)
+		SKIP(return, "no KVM");
+	ASSERT_EQ(0, err);
+	/* Alike by twos, but for the first word. */
+	mem_fill(mem, N, 400, 1);
+	mem_fill(PAGE(mem, N), N, 400, 1);
+	for (i = 0; i < 2 * N; i++)
+		ASSERT_EQ(0, guest_writes(&g, i, i));
+	ASSERT_EQ(0, madvise(mem, 2 * N * PAGE_BYTES, MADV_MERGEABLE));
+	/* Few scans pass while this test is not running. */
+	ASSERT_EQ(0, ksm_set("sleep_millisecs", SLOWLY));
+	ASSERT_EQ(0, ksm_scans(6));
+	ASSERT_COUNTERS(0, 0, 2 * N);
+	for (i = 0; i < N; i++)
+		ASSERT_EQ(0, guest_writes(&g, N + i, i));
+	for (i = 0; i < SOON && ksm_read("pages_sharing") < N; i++)
+		ASSERT_EQ(0, ksm_scans(1));
+	ASSERT_COUNTERS(N, N, 0);
+	for (i = 0; i < 2 * N; i++)
+		EXPECT_EQ(i % N, guest_reads(&g, i));
+}
+
+/* In the second to last chunk of the second huge page. */
+#define LATE_PAGE (2 * HUGE_PAGES - 20)
+
+/* All pages differ, are known and idle. NULL if there are no huge pages. */
+static char *idle_huge_pages(struct guest *g, size_t count, int *err)
+{
+	char *mem = mem_map((count + 1) * HUGE_PAGES);
+	size_t i;
+
+	mem = (char *)(((uintptr_t)mem + HUGE_BYTES - 1) & ~(HUGE_BYTES - 1));
+	*err = madvise(mem, count * HUGE_BYTES, MADV_HUGEPAGE) ? -errno : 0;
+	mem_fill(mem, count * HUGE_PAGES, 1000, 1);
+	if (*err || !(pfn_flags(page_pfn(0, mem)) & KPAGE_THP))
+		return NULL;
+	/* khugepaged would undo what ksmd does, if it happens to come by; what is huge stays so. */
+	*err = madvise(mem, count * HUGE_BYTES, MADV_NOHUGEPAGE) ? -errno : 0;
+	if (!*err)
+		*err = guest_start(g, mem, count * HUGE_PAGES);
+	for (i = 0; i < count && !*err; i++)
+		*err = guest_writes(g, i * HUGE_PAGES, i);
+	if (!*err && madvise(mem, count * HUGE_BYTES, MADV_MERGEABLE))
+		*err = -errno;
+	if (!*err)
+		*err = ksm_scans(6);
+	return mem;
+}
+
+/* A guest that maps one of our huge pages as huge writes near the end of it. */
+KSM_TEST(guest_changes_late_in_a_huge_page)
+{
+	struct guest g;
+	char *mem, *late;
+	int err;
+
+	ASSERT_EQ(0, ksm_set("smart_scan", 1));
+	mem = idle_huge_pages(&g, 2, &err);
+	if (!mem || err == -ENODEV)
+		SKIP(return, "no KVM, or no huge pages");
+	ASSERT_EQ(0, err);
+	late = PAGE(mem, LATE_PAGE);
+	/* Like page 3 except for its first word, which the guest writes. */
+	memcpy(late + 2, PAGE(mem, 3) + 2, PAGE_BYTES - 2);
+	ASSERT_EQ(0, guest_writes(&g, LATE_PAGE, ~first_word(PAGE(mem, 3))));
+	ASSERT_EQ(0, ksm_scans(6));
+	ASSERT_COUNTERS(0, 0, 2 * HUGE_PAGES);
+	ASSERT_EQ(0, guest_writes(&g, LATE_PAGE, first_word(PAGE(mem, 3))));
+	ASSERT_EQ(0, ksm_set("sleep_millisecs", SLOWLY));
+	ASSERT_EQ(0, ksm_scans(3));
+	EXPECT_TRUE(page_is_ksm(0, late));
+	EXPECT_EQ(first_word(PAGE(mem, 3)), guest_reads(&g, LATE_PAGE));
+}
+
+/* Memory that the guest uses is not idle, even if ksmd was the first to see it. */
+KSM_TEST(guest_use_of_a_huge_page_is_passed_on)
+{
+	struct guest g;
+	int tries = 5;
+	char *mem;
+	int err;
+
+	ASSERT_EQ(0, ksm_set("smart_scan", 1));
+	if (access(PAGE_IDLE, F_OK))
+		SKIP(return, "no page_idle");
+	mem = idle_huge_pages(&g, 2, &err);
+	if (!mem || err == -ENODEV)
+		SKIP(return, "no KVM, or no huge pages");
+	ASSERT_EQ(0, err);
+	/* Where answers take long, which a busy machine may do, all counts as in use. */
+	do {
+		ASSERT_EQ(0, idle_set_all(mem, 2 * HUGE_PAGES));
+		ASSERT_EQ(0, idle_count_accessed(mem, 2 * HUGE_PAGES));
+		ASSERT_LE(0, guest_reads(&g, LATE_PAGE));
+		ASSERT_EQ(0, ksm_scans(2));
+		ASSERT_EQ(1, idle_count_accessed(PAGE(mem, HUGE_PAGES), 1));
+	} while (idle_count_accessed(mem, 1) && --tries);
+	EXPECT_EQ(0, idle_count_accessed(mem, 1));
+}
+
+/* Pages around a page in use do not count as in use at the second look. */
+KSM_TEST(guest_use_of_one_page_is_of_no_other)
+{
+	char *mem = mem_map(2 * N);
+	struct guest g;
+	size_t accessed = 0;
+	int round, err, tries = 5;
+
+	ASSERT_EQ(0, ksm_set("smart_scan", 1));
+	if (access(PAGE_IDLE, F_OK))
+		SKIP(return, "no page_idle");
+	err = guest_start(&g, mem, 2 * N);
+	if (err == -ENODEV)
+		SKIP(return, "no KVM");
+	ASSERT_EQ(0, err);
+	mem_fill(mem, 2 * N, 600, 1);
+	for (round = 0; round < 2 * N; round++)
+		ASSERT_EQ(0, guest_writes(&g, round, round));
+	ASSERT_EQ(0, madvise(mem, 2 * N * PAGE_BYTES, MADV_MERGEABLE));
+	/* Where answers take long, which a busy machine may do, all counts as in use. */
+	do {
+		/* No use of any page is recent. */
+		ASSERT_EQ(0, ksm_set("sleep_millisecs", 1));
+		ASSERT_EQ(0, ksm_scans(20));
+		ASSERT_EQ(0, ksm_set("sleep_millisecs", SLOWLY));
+		for (round = 0; round < 2; round++) {
+			ASSERT_EQ(0, idle_set_all(mem, 2 * N));
+			ASSERT_LE(0, guest_reads(&g, N));
+			ASSERT_EQ(0, ksm_scans(2));
+			ASSERT_EQ(0, idle_get(page_pfn(0, PAGE(mem, N))));
+			accessed = idle_count_accessed(mem, 2 * N);
+			printf("# %zu pages are in use\n", accessed);
+		}
+	} while (accessed != 1 && --tries);
+	EXPECT_EQ(1, accessed);
 }
 
 TEST_HARNESS_MAIN

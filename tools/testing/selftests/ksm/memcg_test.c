@@ -20,7 +20,7 @@
 /* Half of N pages. */
 #define LIMIT "8388608"
 
-#define MEMCG_TEST(name) TEST_F_TIMEOUT(memcg, name, 240)
+#define MEMCG_TEST(name) TEST_F_TIMEOUT(memcg, name, KSM_TEST_SECONDS)
 
 FIXTURE(memcg) {
 	KSM_FIXTURE_STATE;
@@ -88,15 +88,18 @@ static int start_in_group(struct peer *p)
 }
 
 /*
- * In the test's own process: a limit that is set and lifted by one write each,
- * as with a full group there is no memory to open a file.
+ * In the test's own process: one write sets the limit and one lifts it, as a
+ * full group has no memory to open a file.
  */
 static char *fill_own(void)
 {
 	char *mem = mem_map(N);
 	size_t i;
 
-	/* Lack of memory shall not be solved by killing it: there is an error. */
+	/*
+	 * Killing it must not solve the lack of memory: there has to be an
+	 * error.
+	 */
 	if (cgroup_enter(0) || file_write("/proc/self/oom_score_adj", "-1000"))
 		return NULL;
 	for (i = 0; i < N; i += CONTENTS)
@@ -137,7 +140,7 @@ MEMCG_TEST(charges)
 	ASSERT_COUNTERS(CONTENTS, N - CONTENTS, 0);
 	TH_LOG("%ld pages when merged", charged_pages());
 	EXPECT_GT(before - N + CONTENTS + 256, charged_pages());
-	/* Copies are the writer's. */
+	/* The writer pays for copies. */
 	ASSERT_EQ(0, peer_fill(&p, 0, N / 2, 50000, 1));
 	EXPECT_LE(N / 2, charged_pages());
 	ASSERT_EQ(0, peer_madvise(&p, 0, N, MADV_UNMERGEABLE));
@@ -166,7 +169,7 @@ MEMCG_TEST(madvise_without_memory)
 	EXPECT_EQ(-1, ret);
 	EXPECT_EQ(EAGAIN, err);
 	EXPECT_LT(0, mem_count_ksm(0, mem, N));
-	/* What it was asked for before still holds. */
+	/* The earlier advice still holds. */
 	EXPECT_TRUE(vma_has_flag(mem, "mg"));
 	ASSERT_EQ(0, ksm_settle());
 	ASSERT_COUNTERS(CONTENTS, N - CONTENTS, 0);
@@ -207,8 +210,8 @@ MEMCG_TEST(prctl_without_memory)
 }
 
 /*
- * What was one page comes back from swap as many. Who has no memory for these is
- * told so, and what has come back is right.
+ * What was one page comes back from swap as many. A process without memory for
+ * these gets an error, and what has come back is right.
  */
 MEMCG_TEST(swap_in_without_memory)
 {
@@ -256,8 +259,8 @@ static int unmerge_all_from(bool in_group)
 }
 
 /*
- * Whoever unmerges memory that does not fit is the cause of the trouble, and
- * not whoever owns the memory, however much it is.
+ * A process that unmerges memory that does not fit causes the trouble, not the
+ * owner of the memory, however much that is.
  */
 MEMCG_TEST(run_without_memory_kills_the_writer)
 {
@@ -290,7 +293,7 @@ MEMCG_TEST(run_without_memory_kills_the_writer)
 	ASSERT_EQ(0, peer_end(&other));
 }
 
-/* From elsewhere: then it is a matter of those in the group alone. */
+/* From outside: then it affects only the processes in the group. */
 MEMCG_TEST(run_by_somebody_outside)
 {
 	struct peer inside, outside;
@@ -313,6 +316,111 @@ MEMCG_TEST(run_by_somebody_outside)
 	ASSERT_EQ(0, ksm_settle());
 	EXPECT_EQ(N, mem_count_ksm(outside.pid, outside.mem, N));
 	EXPECT_EQ(0, bad(&outside));
+	ASSERT_EQ(0, peer_end(&outside));
+}
+
+/* A page in each chunk of 16: much metadata for little memory. */
+#define SPARSE 4096UL
+#define SPREAD 16
+
+static int start_sparse(struct peer *p)
+{
+	int err = peer_start(p, SPARSE * SPREAD);
+	size_t i;
+
+	if (!err)
+		err = cgroup_enter(p->pid);
+	for (i = 0; i < SPARSE && !err; i++)
+		err = peer_fill(p, i * SPREAD, 1, 90000 + i, 0);
+	return err;
+}
+
+static long bad_sparse(struct peer *p)
+{
+	long bad = 0;
+	size_t i;
+
+	for (i = 0; i < SPARSE && bad >= 0; i++)
+		bad += peer_bad(p, i * SPREAD, 1, 90000 + i, 0);
+	return bad;
+}
+
+static long charged_slab(void)
+{
+	return file_read_key(CGROUP "/memory.stat", "slab_unreclaimable");
+}
+
+/* A process pays for what ksmd keeps about it. */
+MEMCG_TEST(metadata_is_charged)
+{
+	long before, charged, used;
+	struct peer p;
+	int i;
+
+	if (!ksm_has("metadata_bytes"))
+		SKIP(return, "it is not charged here");
+	ASSERT_EQ(0, start_sparse(&p));
+	ASSERT_EQ(0, peer_madvise(&p, 0, p.pages, MADV_MERGEABLE));
+	before = charged_slab();
+	ASSERT_LE(0, before);
+	ASSERT_EQ(0, ksm_scans(3));
+	used = ksm_read("metadata_bytes");
+	/* Statistics of a group may be some seconds old. */
+	for (i = 0; i < 600 && (charged = charged_slab() - before) < used * 9 / 10; i++)
+		sleep_ms(100);
+	TH_LOG("%ld bytes used, %ld charged", used, charged);
+	EXPECT_LT((long)SPARSE * 64, used);
+	EXPECT_LE(used * 9 / 10, charged);
+	ASSERT_EQ(0, peer_end(&p));
+	for (i = 0; i < 600 && charged_slab() - before >= used / 4; i++)
+		sleep_ms(100);
+	EXPECT_GT(used / 4, charged_slab() - before);
+}
+
+static long group_stat(const char *key)
+{
+	return file_read_key(CGROUP "/memory.stat", key);
+}
+
+/*
+ * A group at its limit has pages that are not tracked. But nobody reclaims or
+ * kills because of that, and what others share does not depend on it.
+ */
+MEMCG_TEST(full_group_hurts_itself_alone)
+{
+	struct peer inside, outside;
+	long full, used, scanned;
+	double begin;
+	char limit[32];
+
+	if (!ksm_has("metadata_bytes"))
+		SKIP(return, "it is not charged here");
+	ASSERT_EQ(0, start_sparse(&inside));
+	ASSERT_EQ(0, peer_start(&outside, N));
+	ASSERT_EQ(0, fill(&outside));
+	ASSERT_EQ(0, peer_madvise(&inside, 0, inside.pages, MADV_MERGEABLE));
+	ASSERT_EQ(0, peer_madvise(&outside, 0, N, MADV_MERGEABLE));
+	full = file_read_long(CGROUP "/memory.current");
+	snprintf(limit, sizeof(limit), "%ld", full);
+	scanned = group_stat("pgscan");
+	ASSERT_EQ(0, set_limit(limit));
+	begin = seconds_now();
+	ASSERT_EQ(0, ksm_scans(4));
+	TH_LOG("four scans took %.3f s", seconds_now() - begin);
+	used = ksm_read("metadata_bytes");
+	TH_LOG("%ld bytes used", used);
+	EXPECT_EQ(N, mem_count_ksm(outside.pid, outside.mem, N));
+	EXPECT_GE(full, file_read_long(CGROUP "/memory.current"));
+	EXPECT_EQ(scanned, group_stat("pgscan"));
+	EXPECT_EQ(0, file_read_key(CGROUP "/memory.events", "oom"));
+	ASSERT_EQ(0, set_limit("max"));
+	EXPECT_EQ(0, bad_sparse(&inside));
+	EXPECT_EQ(0, bad(&outside));
+	/* With room again, all is known. */
+	ASSERT_EQ(0, ksm_scans(3));
+	TH_LOG("%ld bytes used without a limit", ksm_read("metadata_bytes"));
+	EXPECT_LT(used + (long)SPARSE * 64, ksm_read("metadata_bytes"));
+	ASSERT_EQ(0, peer_end(&inside));
 	ASSERT_EQ(0, peer_end(&outside));
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Memory that can be taken away; see memory_block.h. */
+/* Memory that can be removed; see memory_block.h. */
 
 #include <errno.h>
 #include <stdio.h>
@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "ksm_env.h"
 #include "ksm_util.h"
 #include "memory_block.h"
 
@@ -30,7 +31,7 @@ int memory_block_write(uint64_t block, const char *state)
 
 	snprintf(path, sizeof(path), "/sys/devices/system/memory/memory%llu/state",
 		 (unsigned long long)block);
-	for (tries = 0; tries < 20; tries++) {
+	for (tries = 0; tries < 100; tries++) {
 		err = file_write(path, state);
 		if (err != -EBUSY && err != -EAGAIN)
 			break;
@@ -70,6 +71,19 @@ bool memory_block_can_go(uint64_t block)
 	return can_go;
 }
 
+/*
+ * All blocks of one node may contain a page that was poisoned before, so
+ * alternate between nodes.
+ */
+static char *map_on_some_node(size_t pages, int turn)
+{
+	char *mem = mem_map(pages);
+
+	if (two_nodes())
+		bind_to_node(mem, pages, turn % 2);
+	return mem;
+}
+
 char *memory_block_with_merged(size_t pages, uint64_t seed)
 {
 	const size_t fill = 8192;
@@ -77,7 +91,7 @@ char *memory_block_with_merged(size_t pages, uint64_t seed)
 	int n, i;
 
 	for (n = 0; n < 24; n++) {
-		mem[n] = mem_map(2 * pages);
+		mem[n] = map_on_some_node(2 * pages, n);
 		mem_fill(mem[n], pages, seed, 1);
 		mem_fill(PAGE(mem[n], pages), pages, seed, 1);
 		if (madvise(mem[n], 2 * pages * PAGE_BYTES, MADV_MERGEABLE) || ksm_settle())
@@ -85,8 +99,8 @@ char *memory_block_with_merged(size_t pages, uint64_t seed)
 		if (memory_block_can_go(page_pfn(0, mem[n]) / memory_block_pages()))
 			break;
 		madvise(mem[n], 2 * pages * PAGE_BYTES, MADV_UNMERGEABLE);
-		/* Use up, by single pages, what would be given the next time. */
-		filler[n] = mem_map(fill);
+		/* Use up, by single pages, what would be allocated next. */
+		filler[n] = map_on_some_node(fill, n);
 		memset(filler[n], 1, fill * PAGE_BYTES);
 	}
 	for (i = 0; i < n; i++) {

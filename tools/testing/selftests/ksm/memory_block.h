@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Blocks of memory that are taken away from the system and given back to it, as
- * a hypervisor does, and merged pages in such a block.
+ * Blocks of memory that are removed from the system and returned to it, as a
+ * hypervisor does, and merged pages in such a block.
  */
 #ifndef KSM_SELFTEST_MEMORY_BLOCK_H
 #define KSM_SELFTEST_MEMORY_BLOCK_H
@@ -15,12 +15,12 @@ uint64_t memory_block_pages(void);
 /* "offline", "online_movable"; tries again while it is in use. 0 or -errno. */
 int memory_block_write(uint64_t block, const char *state);
 /*
- * Memory of the movable zone alone, without anything the kernel keeps, and
- * without a broken frame: with one it could not come back.
+ * Only memory of the movable zone, without anything that the kernel keeps, and
+ * without a broken frame, with which it could not come back.
  */
 bool memory_block_can_go(uint64_t block);
 /*
- * So many merged pages, twice, in a block that can be taken away; NULL if there
+ * This many merged pages, twice, in a block that can be removed; NULL if there
  * is none.
  */
 char *memory_block_with_merged(size_t pages, uint64_t seed);

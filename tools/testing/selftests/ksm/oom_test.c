@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * All memory of the machine is used up by unmerging: who caused it is killed,
- * the memory of all others stays as it was, and merging goes on when there is
- * room again. Limits of a group are memcg_test's matter.
+ * Unmerging uses up all memory of the machine: the process that caused it is
+ * killed, the memory of all others is intact, and merging continues when there
+ * is room again. memcg_test covers the limits of a group.
  */
 
 #include "ksm_fixture.h"
@@ -12,7 +12,7 @@
 #define N 49152
 #define CONTENTS 32
 #define SEED 1000
-/* What is left to the machine, KiB; much less than N pages. */
+/* Memory left to the machine, KiB; much less than N pages. */
 #define ROOM (24 << 10)
 #define HOG "/proc/sys/vm/nr_hugepages"
 
@@ -32,8 +32,8 @@ static long available(void)
 }
 
 /*
- * A pool of huge pages that nobody uses: it takes memory away at once, no
- * reclaim gets at it, and nobody can be killed for it.
+ * A pool of huge pages that nobody uses: it takes memory away at once, reclaim
+ * cannot reach it, and killing somebody does not free it.
  */
 static bool hog_start(void)
 {
@@ -41,7 +41,7 @@ static bool hog_start(void)
 	long pages = 0;
 	int tries;
 
-	/* Who ends the shortage must not need memory itself. */
+	/* The process that ends the shortage must not need memory itself. */
 	if (mlockall(MCL_CURRENT | MCL_FUTURE))
 		return false;
 	hog_fd = open(HOG, O_RDWR | O_CLOEXEC);
@@ -49,8 +49,8 @@ static bool hog_start(void)
 		return false;
 	file_write("/proc/sys/vm/drop_caches", "1");
 	file_write("/proc/sys/vm/compact_memory", "1");
-	/* What was merged may be on its way back to the free lists still. */
-	for (tries = 0; tries < 10; tries++) {
+	/* Memory that was merged may still be on its way to the free lists. */
+	for (tries = 0; tries < 10 || (tries < 500 && available() > 2 * ROOM); tries++) {
 		pages = file_read_long(HOG) + (available() - ROOM) / page;
 		if (available() > ROOM + page && !hog_set(pages))
 			return false;
@@ -85,9 +85,9 @@ FIXTURE_TEARDOWN_PARENT(oom)
 	KSM_FIXTURE_TEARDOWN();
 }
 
-#define OOM_TEST(name) TEST_F_TIMEOUT(oom, name, 240)
+#define OOM_TEST(name) TEST_F_TIMEOUT(oom, name, KSM_TEST_SECONDS)
 
-/* In turn few contents; merged they take nearly nothing. */
+/* Few contents in turn, which take almost nothing when merged. */
 static long start_filled(struct peer *p, size_t pages)
 {
 	long err = peer_start(p, pages);
@@ -121,8 +121,8 @@ static pid_t start_unmerging(void)
 }
 
 /*
- * It has no memory to speak of, and the others have much: it is killed because
- * it is the origin of the trouble.
+ * It has hardly any memory, and the others have much. It is killed because it
+ * causes the trouble.
  */
 OOM_TEST(run_kills_the_writer)
 {
@@ -144,7 +144,7 @@ OOM_TEST(run_kills_the_writer)
 	TH_LOG("wait status of the writer: %#x", status);
 	EXPECT_TRUE(WIFSIGNALED(status));
 	EXPECT_EQ(SIGKILL, WTERMSIG(status));
-	/* Nothing goes on behind its back, and what it did not get to is shared. */
+	/* Nothing continues in the background, and the rest is still shared. */
 	EXPECT_EQ(0, ksm_read("run"));
 	EXPECT_LT(0, ksm_read("pages_sharing"));
 	EXPECT_EQ(0, bad(&big));
@@ -160,7 +160,7 @@ OOM_TEST(run_kills_the_writer)
 	EXPECT_EQ(0, peer_end(&small));
 }
 
-/* Who takes its own memory back is, with all of that, the largest. */
+/* A process that takes back its own memory becomes the largest one. */
 OOM_TEST(madvise_kills_the_caller)
 {
 	struct peer big, small;

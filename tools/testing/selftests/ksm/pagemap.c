@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Which physical page lies behind an address, and what the kernel says of it;
+ * Which physical page is behind an address, and what the kernel says about it;
  * see ksm_util.h.
  *
- * Files are opened once and read in pieces: with all its checks the kernel
+ * Files are opened once and read in pieces: with all its checks, the kernel
  * takes a millisecond to open one, and tests ask for thousands of pages.
  */
 
@@ -144,8 +144,8 @@ static size_t mem_count(pid_t pid, const char *mem, size_t pages, bool (*is)(uin
 }
 
 /*
- * Some kernels show every anonymous page as a KSM page in kpageflags: a page
- * of our own stack tells, as nobody merges that here.
+ * Some kernels show every anonymous page as a KSM page in kpageflags. A page of
+ * our own stack tells, as nothing merges it.
  */
 static bool ksm_flag_is_sound(void)
 {
@@ -158,8 +158,8 @@ static bool ksm_flag_is_sound(void)
 }
 
 /*
- * smaps tells how much of a whole mapping is KSM pages. For a part of a
- * mapping there is only the guess that what is mapped twice is shared by KSM.
+ * smaps shows how much of a whole mapping is KSM pages. For a part of a
+ * mapping, guess that KSM shares what is mapped twice.
  */
 static size_t count_by_smaps(pid_t pid, uintptr_t from, uintptr_t to)
 {
@@ -217,7 +217,7 @@ size_t mem_count_zero_page(pid_t pid, const char *mem, size_t pages)
 	return mem_count(pid, mem, pages, entry_is_zero_page);
 }
 
-/* What is read-only is no variable, but a debugger may write to it. */
+/* Read-only memory holds no variables, but a debugger may write to it. */
 static void make_page_own(int debugger, uintptr_t at, bool writable)
 {
 	char *page = (char *)at;
@@ -263,4 +263,20 @@ void mem_make_own(void)
 			make_mapping_own(debugger, from, to, may[1] == 'w');
 	fclose(maps);
 	close(debugger);
+}
+
+int mem_count_vmas(const char *mem, size_t pages)
+{
+	uintptr_t from = (uintptr_t)mem, to = from + pages * PAGE_BYTES;
+	unsigned long start, end;
+	char line[512];
+	int n = 0;
+	FILE *f;
+
+	f = fopen("/proc/self/maps", "re");
+	while (f && fgets(line, sizeof(line), f))
+		n += sscanf(line, "%lx-%lx", &start, &end) == 2 && start < to && end > from;
+	if (f)
+		fclose(f);
+	return n;
 }

@@ -13,7 +13,8 @@
 #include "ksm_util.h"
 #include "peer.h"
 
-enum peer_op { OP_FILL, OP_BAD, OP_MADVISE, OP_MUNMAP, OP_PRCTL, OP_FORK, OP_END };
+enum peer_op { OP_FILL, OP_BAD, OP_MADVISE, OP_MUNMAP, OP_PRCTL, OP_MOVE,
+	       OP_FORK, OP_END };
 
 struct request {
 	enum peer_op op;
@@ -24,6 +25,18 @@ struct request {
 };
 
 static long do_fork(struct peer *p);
+
+static long do_move(struct peer *p)
+{
+	size_t bytes = p->pages * PAGE_BYTES;
+	char *to = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (to == MAP_FAILED ||
+	    mremap(p->mem, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, to) != to)
+		return -errno;
+	p->mem = to;
+	return (long)to;
+}
 
 static long serve_one(struct peer *p, const struct request *rq)
 {
@@ -45,6 +58,8 @@ static long serve_one(struct peer *p, const struct request *rq)
 
 		return ret < 0 ? -errno : ret;
 	}
+	case OP_MOVE:
+		return do_move(p);
 	case OP_FORK:
 		return do_fork(p);
 	default:
@@ -52,7 +67,7 @@ static long serve_one(struct peer *p, const struct request *rq)
 	}
 }
 
-/* Ends when told, or when the test that holds the other end is gone. */
+/* Ends on request, or when the test at the other end is gone. */
 static void serve(struct peer *p)
 {
 	struct request rq;
@@ -118,7 +133,7 @@ int peer_start(struct peer *p, size_t pages)
 		return -errno;
 	if (p->pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		/* A child that it forks shall not stay as a zombie. */
+		/* A child that it forks must not remain as a zombie. */
 		signal(SIGCHLD, SIG_IGN);
 		close(p->sock);
 		close(p->spare_sock);
@@ -126,7 +141,7 @@ int peer_start(struct peer *p, size_t pages)
 	}
 	close(p->child_sock);
 	close(p->spare_child_sock);
-	/* The address stays the peer's; here nothing was ever touched. */
+	/* The address belongs to the peer; nothing was ever touched here. */
 	munmap(p->mem, pages * PAGE_BYTES);
 	return 0;
 }
@@ -156,6 +171,16 @@ long peer_prctl(struct peer *p, int option, unsigned long arg)
 	return call(p, OP_PRCTL, option, 0, arg, 0);
 }
 
+long peer_move(struct peer *p)
+{
+	long ret = call(p, OP_MOVE, 0, 0, 0, 0);
+
+	if (ret < 0)
+		return ret;
+	p->mem = (char *)ret;
+	return 0;
+}
+
 int peer_fork(struct peer *p, struct peer *child)
 {
 	long pid = call(p, OP_FORK, 0, 0, 0, 0);
@@ -178,9 +203,9 @@ static int reap(struct peer *p)
 	if (p->spare_sock >= 0)
 		close(p->spare_sock);
 	if (waitpid(p->pid, &status, 0) != p->pid) {
-		double end = seconds_now() + 10;
+		double end = seconds_now() + 120;
 
-		/* A peer's child is not ours: wait for it to disappear. */
+		/* A peer's child is not ours, so wait until it disappears. */
 		while (!kill(p->pid, 0) && seconds_now() < end)
 			sleep_ms(1);
 		return 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * A peer is a child process with memory of its own that does what the test
- * tells it: so that a test of several processes reads as one sequence.
+ * A peer is a child process with its own memory that does what the test tells
+ * it, so that a test with several processes reads as one sequence.
  */
 #ifndef KSM_SELFTEST_PEER_H
 #define KSM_SELFTEST_PEER_H
@@ -21,13 +21,18 @@ struct peer {
 	size_t pages;
 };
 
-/* Each returns 0 (or what it counted) on success, a negative errno else. */
+/*
+ * Each returns 0, or what it counted, on success, and a negative errno
+ * otherwise.
+ */
 int peer_start(struct peer *p, size_t pages);
 long peer_fill(struct peer *p, size_t first, size_t count, uint64_t seed, uint64_t step);
 long peer_bad(struct peer *p, size_t first, size_t count, uint64_t seed, uint64_t step);
 long peer_madvise(struct peer *p, size_t first, size_t count, int advice);
 long peer_munmap(struct peer *p, size_t first, size_t count);
 long peer_prctl(struct peer *p, int option, unsigned long arg);
+/* The peer's memory moves to another address, by mremap(). */
+long peer_move(struct peer *p);
 /* The peer forks; its child becomes a peer too. Once for each peer. */
 int peer_fork(struct peer *p, struct peer *child);
 /* Ends the peer and waits until it is gone; its exit status or -signal. */

@@ -8,7 +8,7 @@
 
 #include "ksm_env.h"
 
-/* A page in a pipe by reference has one user more than its mapping. */
+/* A page that a pipe holds by reference has one more user than mappings. */
 KSM_TEST(page_in_a_pipe)
 {
 	static char out[PAGE_BYTES];
@@ -31,6 +31,28 @@ KSM_TEST(page_in_a_pipe)
 	ASSERT_COUNTERS(1, 2, 0);
 	EXPECT_EQ(3, mem_count_ksm(0, mem, 3));
 	EXPECT_EQ(0, mem_bad(mem, 3, 10, 0));
+}
+
+/* Nothing is shared with it, and no single page is made read-only for it. */
+KSM_TEST(equal_to_a_page_in_a_pipe)
+{
+	static char out[PAGE_BYTES];
+	char *mem = mem_map(2);
+	struct iovec iov;
+	int fds[2];
+
+	mem_fill(mem, 2, 12, 0);
+	ASSERT_EQ(0, pipe(fds));
+	iov = (struct iovec){ PAGE(mem, 1), PAGE_BYTES };
+	ASSERT_EQ(PAGE_BYTES, vmsplice(fds[1], &iov, 1, 0));
+	ASSERT_EQ(0, madvise(mem, 2 * PAGE_BYTES, MADV_MERGEABLE));
+	ASSERT_EQ(0, ksm_settle());
+	EXPECT_EQ(0, mem_count_ksm(0, mem, 2));
+	EXPECT_EQ(0, ksm_read("pages_shared"));
+	ASSERT_EQ(PAGE_BYTES, read(fds[0], out, PAGE_BYTES));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(1, 1, 0);
+	EXPECT_EQ(0, mem_bad(mem, 2, 12, 0));
 }
 
 /* A file with a page of the pattern. */
@@ -109,7 +131,10 @@ KSM_TEST(pinning_unshares)
 	ASSERT_EQ(0, ring_unregister(&r));
 }
 
-/* Pins come and go while ksmd runs; each read must land where it is asked to. */
+/*
+ * Pins come and go while ksmd runs; each read must arrive where it was
+ * requested.
+ */
 KSM_TEST(pins_against_a_running_scan)
 {
 	char *mem = mem_map(8);
@@ -143,7 +168,7 @@ KSM_TEST(pins_against_a_running_scan)
 	EXPECT_EQ(0, mem_bad(mem, 8, 40, 0));
 }
 
-/* A loop device over a memfd that holds the pattern; its reads are its thread's. */
+/* A loop device over a memfd with the pattern; its own thread does the reads. */
 static int loop_start(size_t pages, uint64_t seed)
 {
 	int file = memfd_create("loop", MFD_CLOEXEC);
@@ -159,7 +184,7 @@ static int loop_start(size_t pages, uint64_t seed)
 	return loop;
 }
 
-/* Reads by DMA are under way while the pages look like ones to be merged. */
+/* Reads by DMA are in flight while the pages look mergeable. */
 KSM_TEST(direct_reads_in_flight)
 {
 	const size_t n = 64;
@@ -175,7 +200,7 @@ KSM_TEST(direct_reads_in_flight)
 	ASSERT_EQ(0, ksm_set("sleep_millisecs", 0));
 	ASSERT_EQ(0, ksm_set("run", 1));
 	while (seconds_now() < end) {
-		/* All alike, and at rest for long enough to be merged now and then. */
+		/* All equal, and at rest long enough to be merged now and then. */
 		mem_fill(mem, n, 9, 0);
 		sleep_ms(reads % 12);
 		for (i = 0; i < n; i += 16, reads++)
@@ -185,7 +210,7 @@ KSM_TEST(direct_reads_in_flight)
 	}
 	TH_LOG("%d reads", reads);
 	EXPECT_EQ(0, loop_close(loop));
-	/* What the device writes is what it reads here. */
+	/* The device has to write what is read here. */
 	mem_fill(mem, n, 9, 0);
 	ASSERT_EQ(0, ksm_settle());
 	ASSERT_COUNTERS(1, n - 1, 0);

@@ -10,18 +10,17 @@
 #include "ksm_fixture.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <sys/syscall.h>
-#include <time.h>
 
 #include "ksm_env.h"
 #include "memory_block.h"
+#include "sides.h"
 
 #define N 128
 #define WORKERS 4
 #define MOVE_ALL (1 << 2)
 
-#define RACE_TEST(name) TEST_F_TIMEOUT(race, name, 240)
+#define RACE_TEST(name) TEST_F_TIMEOUT(race, name, KSM_TEST_SECONDS)
 
 FIXTURE(race) {
 	KSM_FIXTURE_STATE;
@@ -47,101 +46,16 @@ FIXTURE_TEARDOWN_PARENT(race)
 	swap_stop();
 }
 
-/* One of the sides: a thread that does its turn until time is up. */
-struct side {
-	void (*turn)(struct side *side);
-	pthread_t thread;
-	uint64_t random;
-	char *mem;
-	size_t turns;
-	size_t bad;
-};
-
-#define SIDE(does) { .turn = does }
-
-static bool stop;
-
 static uint64_t draw(uint64_t *state, uint64_t below)
 {
 	*state = *state * 6364136223846793005ULL + 1442695040888963407ULL;
 	return (*state >> 33) % below;
 }
 
-static uint64_t seed(void)
-{
-	static uint64_t value;
-	const char *text = getenv("KSM_RACE_SEED");
-
-	if (value)
-		return value;
-	value = text && *text ? strtoull(text, NULL, 0) : (uint64_t)time(NULL);
-	printf("# KSM_RACE_SEED=%llu\n", (unsigned long long)value);
-	fflush(stdout);
-	return value;
-}
-
-static double seconds(void)
-{
-	const char *text = getenv("KSM_RACE_SECONDS");
-
-	return text && *text ? atof(text) : 3;
-}
-
-static void *take_turns(void *arg)
-{
-	struct side *side = arg;
-
-	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED) && !side->bad) {
-		side->turn(side);
-		side->turns++;
-	}
-	return NULL;
-}
-
 /* Pages that writes took from KSM: proof that there was something to race for. */
 static long copies(void)
 {
 	return file_read_key("/proc/vmstat", "cow_ksm");
-}
-
-static int start(struct side *sides, int n)
-{
-	int i;
-
-	for (i = 0; i < n; i++) {
-		sides[i].random = seed() + i;
-		if (pthread_create(&sides[i].thread, NULL, take_turns, &sides[i]))
-			return -1;
-	}
-	return ksm_set("run", 1);
-}
-
-/* Where nothing was merged until the time was up, there was no race yet. */
-#define MOST_SECONDS 40
-
-/* So many pages were merged at once, of all that any side has seen. */
-static long most;
-
-static long merged_anywhere(void)
-{
-	long sharing = ksm_read("pages_sharing");
-
-	if (sharing > __atomic_load_n(&most, __ATOMIC_RELAXED))
-		__atomic_store_n(&most, sharing, __ATOMIC_RELAXED);
-	return sharing;
-}
-
-/* For as long as it takes. */
-static void run_out(void)
-{
-	double start = seconds_now(), end = start + seconds();
-
-	while (seconds_now() < (__atomic_load_n(&most, __ATOMIC_RELAXED) ?
-				end : start + MOST_SECONDS)) {
-		merged_anywhere();
-		sleep_ms(10);
-	}
-	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
 }
 
 static void finish(struct __test_metadata *_metadata, struct side *sides, int n)
@@ -164,13 +78,13 @@ static void race(struct __test_metadata *_metadata, struct side *sides, int n)
 	long before = copies();
 	int i;
 
-	ASSERT_EQ(0, start(sides, n));
-	run_out();
+	ASSERT_EQ(0, sides_start(sides, n));
+	sides_run_out();
 	finish(_metadata, sides, n);
 	for (i = 0; i < n; i++)
 		TH_LOG("side %d: %zu turns", i, sides[i].turns);
-	TH_LOG("up to %ld pages sharing, %ld copied", most, copies() - before);
-	EXPECT_LT(0, most);
+	TH_LOG("up to %ld pages sharing, %ld copied", sides_most_merged(), copies() - before);
+	EXPECT_LT(0, sides_most_merged());
 }
 
 static char *offer(size_t pages, uint64_t seed, uint64_t step)
@@ -189,15 +103,6 @@ static char *offer(size_t pages, uint64_t seed, uint64_t step)
 static void check(struct side *side, size_t first, size_t count, uint64_t seed, uint64_t step)
 {
 	side->bad += mem_bad(PAGE(side->mem, first), count, seed, step);
-}
-
-/* Until there is something to race for, however slow the machine; not for ever. */
-static void await_merging(long (*merged)(void))
-{
-	double end = seconds_now() + 2;
-
-	while (merged() <= 0 && seconds_now() < end && !__atomic_load_n(&stop, __ATOMIC_RELAXED))
-		sleep_ms(1);
 }
 
 static long merged_here(void)
@@ -225,7 +130,7 @@ static void live_and_die(uint64_t random)
 	if (threads)
 		pthread_create(&thread, NULL, reader, mem);
 	if (!draw(&random, 3))
-		await_merging(merged_here);
+		sides_await_merging(merged_here);
 	else
 		sleep_ms(draw(&random, 40));
 	if (mem_bad(mem, N, 1000, 1))
@@ -366,16 +271,6 @@ RACE_TEST(fork_against_merge)
 
 #define WATCHED 16
 
-static void stay_on(int cpu)
-{
-	cpu_set_t cpus;
-
-	CPU_ZERO(&cpus);
-	CPU_SET(cpu, &cpus);
-	if (sched_setaffinity(0, sizeof(cpus), &cpus))
-		abort();
-}
-
 /*
  * Reads all the time, and does nothing else that would have its CPU forget what
  * it knows of page tables.
@@ -386,7 +281,7 @@ static void watch(struct side *side)
 	size_t i;
 
 	if (!side->turns)
-		stay_on(1);
+		cpu_stay_on(1);
 	for (i = 0; i < 1000 * WATCHED; i++)
 		side->bad += __atomic_load_n((uint64_t *)PAGE(side->mem, i % WATCHED),
 					     __ATOMIC_RELAXED) != expected;
@@ -399,7 +294,7 @@ static void renew(struct side *side)
 	int tries;
 
 	if (!side->turns)
-		stay_on(0);
+		cpu_stay_on(0);
 	mem_fill(side->mem, WATCHED, 6000, 0);
 	for (tries = 0; tries < 50 && mem_count_ksm(0, side->mem, WATCHED) < WATCHED; tries++)
 		sleep_ms(1);
@@ -496,7 +391,7 @@ static void come_and_go(struct side *side)
 	page_fill(PAGE(side->mem, i), 5000 + i);
 	page_fill(PAGE(side->mem, i + 8), 5000 + i);
 	if (!draw(&side->random, 8))
-		await_merging(merged_anywhere);
+		sides_await_merging(sides_merged);
 	sleep_ms(draw(&side->random, 3));
 	check(side, i, 1, 5000 + i, 0);
 	if (draw(&side->random, 2))
@@ -526,7 +421,7 @@ static void switch_all(struct side *side)
 	bool on = draw(&side->random, 2);
 
 	if (!on && draw(&side->random, 2))
-		await_merging(merged_here);
+		sides_await_merging(merged_here);
 	if (prctl(PR_SET_MEMORY_MERGE, on, 0, 0, 0))
 		side->bad++;
 	if (prctl(PR_GET_MEMORY_MERGE, 0, 0, 0, 0) != on)
@@ -540,7 +435,7 @@ static void advise(struct side *side)
 	int advice = draw(&side->random, 2) ? MADV_MERGEABLE : MADV_UNMERGEABLE;
 
 	if (advice == MADV_UNMERGEABLE && draw(&side->random, 2))
-		await_merging(merged_here);
+		sides_await_merging(merged_here);
 	if (madvise(PAGE(side->mem, first), count * PAGE_BYTES, advice))
 		side->bad++;
 	check(side, first, count, 6000 + first, 1);
@@ -619,6 +514,7 @@ RACE_TEST(hot_remove_against_insert)
 	block = page_pfn(0, mem) / memory_block_pages();
 	for (i = 0; i < 3; i++)
 		sides[i].mem = offer(N, 1, 1);
+	sides_need(&removed);
 	race(_metadata, sides, 4);
 	EXPECT_LT(0, removed);
 	EXPECT_EQ(0, mem_merged_bad(mem, 2 * N, 7000, 1));
@@ -669,7 +565,7 @@ RACE_TEST(reclaim_against_splitting)
 static void unmerge(struct side *side)
 {
 	if (draw(&side->random, 2))
-		await_merging(merged_anywhere);
+		sides_await_merging(sides_merged);
 	sleep_ms(draw(&side->random, 60));
 	if (ksm_set("run", 2))
 		side->bad++;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Who may change what, and who may know what: other users nothing; and nobody
- * gets to see the fingerprints, which are keyed for a reason.
+ * Who may change what, and who may know what: other users may do neither; and
+ * nobody gets to see the fingerprints, which are keyed for a reason.
  */
 
 #include "ksm_fixture.h"
@@ -51,11 +51,14 @@ static void become_nobody(void)
 {
 	if (setgroups(0, NULL) || setgid(NOBODY) || setuid(NOBODY))
 		_exit(99);
-	/* As if it had been run by that user: its files in /proc are its own. */
+	/*
+	 * As if that user had started it, so that its files in /proc are its
+	 * own.
+	 */
 	prctl(PR_SET_DUMPABLE, 1);
 }
 
-/* What a function finds as an unprivileged user, 0 to 98. */
+/* The result of a function run by an unprivileged user, 0 to 98. */
 static int as_nobody(int (*fn)(const void *arg), const void *arg)
 {
 	int status;
@@ -102,7 +105,7 @@ static int refuses_writing(const char *path)
 	return chmod(path, 0666) && errno == EPERM ? 0 : -EPERM;
 }
 
-/* A number, or the advisor's names; nothing that a string's end leaves over. */
+/* A number, or the advisor's names; nothing left over after the string's end. */
 static int is_text(const char *path)
 {
 	char text[4096];
@@ -168,7 +171,7 @@ static int tries_proc(const void *arg)
 		int fd;
 
 		snprintf(path, sizeof(path), "/proc/%d/%s", p->pid, files[i]);
-		/* Some can be opened, and say no when they are read. */
+		/* Some can be opened, and fail when they are read. */
 		fd = open(path, O_RDONLY);
 		if (fd >= 0 && read(fd, &c, 1) > 0)
 			return i + 1;
@@ -183,7 +186,7 @@ static int tries_frames(const void *unused)
 	char *mem = mem_map(1);
 
 	page_fill(mem, 1);
-	/* Else it could see with whom it shares. */
+	/* Otherwise it could see which pages are shared. */
 	if (!access("/proc/kpageflags", R_OK) || !access("/proc/kpagecount", R_OK))
 		return 1;
 	if (pagemap_entry(0, mem) & PAGEMAP_PFN)
@@ -217,7 +220,7 @@ static int tries_process_madvise(const void *arg)
 
 	if (syscall(SYS_process_madvise, t->pidfd, &iov, 1, t->advice, 0) >= 0)
 		return 1;
-	return errno == EPERM || errno == EINVAL ? 0 : 2;
+	return errno == EPERM || errno == EACCES || errno == EINVAL ? 0 : 2;
 }
 
 static bool peer_is_mergeable(struct peer *p)
@@ -240,7 +243,7 @@ static bool peer_is_mergeable(struct peer *p)
 	return found;
 }
 
-/* Nobody can offer another process's memory, or withdraw it; not even root. */
+/* Nobody can offer another process's memory, or withdraw it, not even root. */
 KSM_TEST(process_madvise)
 {
 	static const int advice[] = { MADV_MERGEABLE, MADV_UNMERGEABLE };
@@ -267,7 +270,7 @@ KSM_TEST(process_madvise)
 
 /* ------------------------------------------------------------------ prctl */
 
-/* To offer one's own memory takes no privilege, by either way. */
+/* Offering one's own memory takes no privilege, in either way. */
 static int offers_its_own(const void *unused)
 {
 	char *mem = mem_map(N);
@@ -292,8 +295,8 @@ KSM_TEST(own_memory)
 }
 
 /*
- * The program that is run by the next test, as root again: it has been offered
- * by who ran it, which the manual warns of. It can take that back.
+ * The next test runs this program, as root again: its caller has offered its
+ * memory, which the manual warns about. It can take that back.
  */
 static int after_exec(void)
 {
@@ -343,8 +346,8 @@ KSM_TEST(prctl_over_setuid_exec)
 /* ------------------------------------------------------------ fingerprints */
 
 /*
- * A fingerprint is a random number of 64 bits: one in thirty thousand of them
- * could be taken for something else that is shown, a count or an address.
+ * A fingerprint is a random number of 64 bits. One in thirty thousand could
+ * look like something else that is shown, a count or an address.
  */
 static size_t count_odd_numbers(FILE *f, size_t *numbers)
 {
@@ -392,7 +395,7 @@ static int count_in_file(const char *path)
 	return 0;
 }
 
-/* The whole life of many contents, and all that can be read of it. */
+/* The whole life of many contents, and everything that can be read about it. */
 KSM_TEST(no_fingerprint_is_shown)
 {
 	char path[64];

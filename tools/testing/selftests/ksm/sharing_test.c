@@ -134,7 +134,7 @@ KSM_TEST(limit_changes_only_when_unshared)
 	ASSERT_COUNTERS(1, 3, 0);
 	EXPECT_EQ(-EBUSY, ksm_set("max_page_sharing", 2));
 	EXPECT_EQ(256, ksm_read("max_page_sharing"));
-	/* What it is already is no change. */
+	/* Setting the current value is no change. */
 	EXPECT_EQ(0, ksm_set("max_page_sharing", 256));
 	ASSERT_EQ(0, ksm_set("run", 2));
 	EXPECT_EQ(0, ksm_set("max_page_sharing", 2));
@@ -161,7 +161,7 @@ KSM_TEST(chains_are_pruned)
 	ASSERT_EQ(1, c.chains);
 	ASSERT_EQ(n / 2, c.dups);
 	mem_fill(mem, n - 4, 5000, 1);
-	/* Pruning happens when the content is looked up: give it cause. */
+	/* Pruning happens at look-ups of the content, so provoke some. */
 	for (round = 0; round < 50 && c.dups > 3; round++) {
 		page_fill(mem, round & 1 ? 70 : 71);
 		ASSERT_EQ(0, ksm_settle());

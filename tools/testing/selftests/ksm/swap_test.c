@@ -14,6 +14,7 @@
 #endif
 
 #define N 256
+#define ZSWAP "/sys/module/zswap/parameters/enabled"
 
 FIXTURE(swap) {
 	KSM_FIXTURE_STATE;
@@ -40,10 +41,11 @@ FIXTURE_TEARDOWN_PARENT(swap)
 {
 	KSM_FIXTURE_TEARDOWN();
 	cgroup_stop();
+	file_write(ZSWAP, "N");
 	EXPECT_EQ(0, swap_stop());
 }
 
-#define SWAP_TEST(name) TEST_F_TIMEOUT(swap, name, 240)
+#define SWAP_TEST(name) TEST_F_TIMEOUT(swap, name, KSM_TEST_SECONDS)
 
 SWAP_TEST(out_and_in)
 {
@@ -76,6 +78,68 @@ SWAP_TEST(scan_while_out)
 	EXPECT_EQ(0, mem_merged_bad(mem, N, 2000, 1));
 }
 
+/*
+ * Checking whether swapped pages still share takes time, and a budget pays for
+ * it: a full scan takes longer than its few pages would.
+ */
+SWAP_TEST(what_is_out_is_paid_for)
+{
+	enum { PAGES = 8192, SPLICED = 128 };
+	char *mem = mem_map(PAGES);
+	struct iovec page[SPLICED];
+	int pipes[2], i;
+	double begin;
+
+	mem_fill(mem, PAGES, 7, 0);
+	ASSERT_EQ(0, madvise(mem, PAGES * PAGE_BYTES, MADV_MERGEABLE));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_LT(PAGES / 2, ksm_read("pages_sharing"));
+	/*
+	 * With one more reference, KSM pages stay in the swap cache, nearly all
+	 * of them.
+	 */
+	for (i = 0; i < SPLICED; i++)
+		page[i] = (struct iovec){ PAGE(mem, i * (PAGES / SPLICED)), PAGE_BYTES };
+	ASSERT_EQ(0, pipe(pipes));
+	ASSERT_LE(SPLICED * PAGE_BYTES, fcntl(pipes[1], F_SETPIPE_SZ, SPLICED * PAGE_BYTES));
+	ASSERT_EQ(SPLICED * PAGE_BYTES, vmsplice(pipes[1], page, SPLICED, 0));
+	ASSERT_LT(PAGES / 2, swap_out(0, mem, PAGES));
+	ASSERT_EQ(0, ksm_set("pages_to_scan", 20));
+	/* So long that the time of the work itself does not matter. */
+	ASSERT_EQ(0, ksm_set("sleep_millisecs", 100));
+	begin = seconds_now();
+	ASSERT_EQ(0, ksm_scans(2));
+	/* A visit each, of which 16 cost a page: 25 budgets a scan, two seconds and a half. */
+	printf("# it took %.2f s\n", seconds_now() - begin);
+	EXPECT_LT(4, seconds_now() - begin);
+	close(pipes[0]);
+	close(pipes[1]);
+	EXPECT_EQ(0, mem_bad(mem, PAGES, 7, 0));
+}
+
+/* A swapped copy is not the shared page, which has one sharer less. */
+SWAP_TEST(copies_are_out)
+{
+	char *mem = mem_map(4);
+
+	mem_fill(mem, 4, 2500, 0);
+	ASSERT_EQ(0, madvise(mem, 4 * PAGE_BYTES, MADV_MERGEABLE));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(1, 3, 0);
+	page_fill(mem, 2501);
+	/* On the LRU lists, from the batch of whatever CPU it is in */
+	ASSERT_EQ(0, file_write("/proc/sys/vm/drop_caches", "1"));
+	/* Only this one: the shared page stays where it is. */
+	ASSERT_EQ(0, madvise(mem, PAGE_BYTES, MADV_PAGEOUT));
+	ASSERT_EQ(1, mem_count_swapped(0, mem, 1));
+	ASSERT_EQ(0, ksm_scans(3));
+	ASSERT_EQ(1, mem_count_swapped(0, mem, 1));
+	EXPECT_EQ(1, ksm_read("pages_shared"));
+	EXPECT_EQ(2, ksm_read("pages_sharing"));
+	EXPECT_EQ(-1, page_diff(mem, 2501));
+	EXPECT_EQ(0, mem_bad(PAGE(mem, 1), 3, 2500, 0));
+}
+
 SWAP_TEST(out_then_write)
 {
 	char *mem = mem_merged(N, 3000, 1);
@@ -98,7 +162,7 @@ struct orphan {
 	size_t bad;
 };
 
-/* In a child of its own: merges, forks, and exits; the rest is its child's. */
+/* Runs in its own child: merges, forks, and exits; the child does the rest. */
 static void merge_and_leave(size_t n, int tell, int told)
 {
 	struct orphan me = { .mem = mem_map(n) };
@@ -116,7 +180,7 @@ static void merge_and_leave(size_t n, int tell, int told)
 	_exit(0);
 }
 
-/* Nobody but the parent's items led to the child's mappings. */
+/* Only the parent's items led to the child's mappings. */
 SWAP_TEST(out_when_the_parent_has_gone)
 {
 	const size_t n = 64;
@@ -145,9 +209,9 @@ SWAP_TEST(out_when_the_parent_has_gone)
 }
 
 /*
- * Held in a pipe, KSM pages stay what they are when all their mappings are out, and
- * may come back. But not where another mapping has taken the place of one that was
- * merged: there nobody would find them, and they could not move.
+ * KSM pages in a pipe remain KSM pages when all their mappings are swapped out,
+ * and may come back. But not where another mapping has taken the place of a
+ * merged one: there nobody would find them, and they could not move.
  */
 SWAP_TEST(moved_while_out)
 {
@@ -249,7 +313,7 @@ SWAP_TEST(swapoff_brings_back)
 	ASSERT_EQ(0, swapon("/dev/zram0", 0));
 }
 
-/* An advice to page out does no harm to pages that others map as well. */
+/* Advice to page out does no harm to pages that others also map. */
 SWAP_TEST(madvise_pageout)
 {
 	char *mem = mem_merged(N, 8000, 1);
@@ -312,7 +376,7 @@ SWAP_TEST(thrashing)
 		EXPECT_EQ(0, mem_bad(PAGE(mem, i), 64, 10000 + (i & 256), 1));
 }
 
-/* One of two that come back is the page, the other gets a copy: counted. */
+/* One of two pages that come back is the page, the other gets a copy: counted. */
 SWAP_TEST(copies_at_swap_in_are_counted)
 {
 	char *mem = mem_merged(N, 11000, 1);
@@ -327,8 +391,8 @@ SWAP_TEST(copies_at_swap_in_are_counted)
 }
 
 /*
- * Pages that are clean, and in no swap cache: what a child that shares them gives
- * to MADV_FREE is the parent's still.
+ * Pages that are clean, and not in the swap cache: if a child that shares them
+ * frees them by MADV_FREE, the parent still has them.
  */
 #define EXPECT_NO_CHILDS(p, seed, step) do { \
 	struct peer *p_ = (p), child_; \
@@ -342,7 +406,7 @@ SWAP_TEST(copies_at_swap_in_are_counted)
 	EXPECT_EQ(0, peer_end(p_)); \
 } while (0)
 
-/* A copy that unmerging made was never written to by its process. */
+/* A process never wrote to the copy that unmerging made for it. */
 SWAP_TEST(unmerged_copies_are_no_childs_to_free)
 {
 	struct peer p;
@@ -356,7 +420,7 @@ SWAP_TEST(unmerged_copies_are_no_childs_to_free)
 	EXPECT_NO_CHILDS(&p, 4000, 0);
 }
 
-/* Nor was a page since it came back from swap. */
+/* Nor did it write to a page since it came back from swap. */
 SWAP_TEST(pages_from_swap_are_no_childs_to_free)
 {
 	struct peer p;
@@ -370,6 +434,96 @@ SWAP_TEST(pages_from_swap_are_no_childs_to_free)
 	ASSERT_EQ(0, peer_bad(&p, 0, N, 5000, 1));
 	ASSERT_EQ(0, file_write("/proc/sys/vm/drop_caches", "1"));
 	EXPECT_NO_CHILDS(&p, 5000, 1);
+}
+
+/* Pages that can be compressed; otherwise zswap would pass them on. */
+static void compressible_page(char *page, uint64_t seed)
+{
+	page_fill(page, seed);
+	memset(page + PAGE_BYTES / 4, (char)seed, PAGE_BYTES - PAGE_BYTES / 4);
+}
+
+static size_t compressible_bad(const char *mem, size_t pages, uint64_t seed)
+{
+	static char want[PAGE_BYTES];
+	size_t bad = 0, i;
+
+	for (i = 0; i < pages; i++) {
+		compressible_page(want, seed + i);
+		bad += !!memcmp(want, PAGE(mem, i), PAGE_BYTES);
+	}
+	return bad;
+}
+
+/* Two equal halves, merged; NULL if that failed. */
+static char *compressible_merged(uint64_t seed)
+{
+	char *mem = mem_map(N);
+	size_t i;
+
+	for (i = 0; i < N; i++)
+		compressible_page(PAGE(mem, i), seed + i % (N / 2));
+	if (madvise(mem, N * PAGE_BYTES, MADV_MERGEABLE) || ksm_settle() ||
+	    mem_count_ksm(0, mem, N) != N)
+		return NULL;
+	return mem;
+}
+
+static long zswap_stored(void)
+{
+	return file_read_key("/proc/vmstat", "zswpout");
+}
+
+/* Compressed memory in front of swap: it stores one page for all sharers. */
+SWAP_TEST(through_zswap)
+{
+	long before = zswap_stored();
+	char *mem;
+
+	if (before < 0 || file_write(ZSWAP, "Y"))
+		SKIP(return, "no zswap");
+	mem = compressible_merged(9000);
+	ASSERT_NE(NULL, mem);
+	ASSERT_LT(N / 2, swap_out(0, mem, N));
+	EXPECT_LT(before + N / 8, zswap_stored());
+	/* Written, read, and discarded while it is there. */
+	compressible_page(mem, 9500);
+	EXPECT_EQ(0, compressible_bad(mem, 1, 9500));
+	EXPECT_EQ(0, madvise(PAGE(mem, 1), PAGE_BYTES, MADV_DONTNEED));
+	EXPECT_EQ(0, compressible_bad(PAGE(mem, 2), N / 2 - 2, 9002));
+	EXPECT_EQ(0, compressible_bad(PAGE(mem, N / 2), N / 2, 9000));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(N / 2 - 2, N / 2 - 2, 3);
+	EXPECT_EQ(0, compressible_bad(PAGE(mem, 2), N / 2 - 2, 9002));
+	EXPECT_EQ(0, compressible_bad(PAGE(mem, N / 2), N / 2, 9000));
+}
+
+/* Out and in again, while being scanned. */
+SWAP_TEST(through_zswap_while_scanned)
+{
+	char *mem;
+	int round;
+
+	if (zswap_stored() < 0 || file_write(ZSWAP, "Y"))
+		SKIP(return, "no zswap");
+	mem = compressible_merged(9000);
+	ASSERT_NE(NULL, mem);
+	ASSERT_EQ(0, ksm_set("run", 1));
+	for (round = 0; round < 5; round++) {
+		file_write(CGROUP "/memory.reclaim", "16M");
+		ASSERT_EQ(0, compressible_bad(mem, N / 2, 9000));
+		ASSERT_EQ(0, compressible_bad(PAGE(mem, N / 2), N / 2, 9000));
+	}
+	ASSERT_EQ(0, ksm_set("run", 0));
+	/* swapoff takes from zswap what it holds. */
+	ASSERT_LT(N / 2, swap_out(0, mem, N));
+	ASSERT_EQ(0, swapoff(SWAP_DEVICE));
+	EXPECT_EQ(0, mem_count_swapped(0, mem, N));
+	EXPECT_EQ(0, compressible_bad(mem, N / 2, 9000));
+	EXPECT_EQ(0, compressible_bad(PAGE(mem, N / 2), N / 2, 9000));
+	ASSERT_EQ(0, swap_start());
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(N / 2, N / 2, 0);
 }
 
 TEST_HARNESS_MAIN

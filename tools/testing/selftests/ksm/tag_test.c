@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Memory with tags (arm64's MTE): they are part of what a page holds, and
+ * Memory with tags (arm64's MTE). Tags are part of a page's content, and
  * neither merging nor unsharing may change them.
  */
 
@@ -47,7 +47,7 @@ static bool has_tags(const char *page, unsigned long tag)
 	return true;
 }
 
-/* Pages without the tag that they ought to have. */
+/* Counts pages that do not have the expected tag. */
 static size_t bad_tags(const char *mem, size_t pages, unsigned long first, unsigned long step)
 {
 	size_t bad = 0;
@@ -83,7 +83,7 @@ KSM_TEST(tags_are_content)
 	EXPECT_EQ(0, bad_tags(mem, N, 0, 1));
 }
 
-/* Pages that have none merge beside pages of the same bytes that have some. */
+/* Pages without tags merge beside pages with the same bytes and tags. */
 KSM_TEST(tagged_beside_untagged)
 {
 	char *mem = mem_map(2 * N);
@@ -107,7 +107,7 @@ KSM_TEST(tagged_beside_untagged)
 	EXPECT_EQ(0, mem_bad(PAGE(mem, N), N, 21, 0));
 }
 
-/* Who tags a page that was merged has a tagged copy, and nobody else has. */
+/* A process that tags a merged page gets a tagged copy, and nobody else does. */
 KSM_TEST(tagged_after_merging)
 {
 	char *mem = mem_map(N);

@@ -3,15 +3,15 @@
 
 #include "ksm_fixture.h"
 
-#include <sys/mount.h>
 #include <sys/stat.h>
 
-#define TRACING "/sys/kernel/tracing"
+#include "ksm_env.h"
+
 #define EVENTS TRACING "/events/ksm/"
 #define INSTANCE TRACING "/instances/ksm-test"
 #define N 32
 
-/* As Linux 6.12 has them; without the offsets, which follow from the sizes. */
+/* As in Linux 6.12, without the offsets, which follow from the sizes. */
 static const struct {
 	const char *event;
 	const char *field[6];
@@ -33,15 +33,8 @@ static const struct {
 };
 
 #define EVENT_COUNT (sizeof(known) / sizeof(known[0]))
-/* All but the advisor's: that takes the advisor. */
+/* All but the advisor's, which needs the advisor. */
 #define FIRED (EVENT_COUNT - 1)
-
-static bool have_tracing(void)
-{
-	if (access(EVENTS, F_OK))
-		mount("tracefs", TRACING, "tracefs", 0, NULL);
-	return !access(EVENTS, F_OK);
-}
 
 /* The i-th field of an event's own as "declaration;size;signed"; "" if none. */
 static void field_of(const char *event, int i, char *text, size_t size)
@@ -71,7 +64,7 @@ KSM_TEST(names_and_fields)
 	size_t i;
 	int k;
 
-	if (!have_tracing())
+	if (!tracing_has("events/ksm"))
 		SKIP(return, "no tracing");
 	for (i = 0; i < EVENT_COUNT; i++) {
 		for (k = 0; k < 6; k++) {
@@ -111,16 +104,18 @@ KSM_TEST(each_fires)
 	struct peer p;
 	size_t i;
 
-	if (!have_tracing())
+	if (!tracing_has("events/ksm"))
 		SKIP(return, "no tracing");
 	ASSERT_TRUE(!mkdir(INSTANCE, 0700) || errno == EEXIST);
+	/* Where ksmd needs long, there are very many scans. */
+	ASSERT_EQ(0, file_write(INSTANCE "/buffer_size_kb", "16384"));
 	ASSERT_EQ(0, file_write(INSTANCE "/events/ksm/enable", "1"));
 	ASSERT_EQ(0, peer_start(&p, N));
 	ASSERT_EQ(0, peer_fill(&p, 0, N, 10, 0));
 	ASSERT_EQ(0, peer_madvise(&p, 0, N, MADV_MERGEABLE));
 	ASSERT_EQ(0, ksm_settle());
 	ASSERT_COUNTERS(1, N - 1, 0);
-	/* One event is of merges with the zero page. */
+	/* One event is for merges with the zero page. */
 	ASSERT_EQ(0, ksm_set("use_zero_pages", 1));
 	ASSERT_EQ(0, peer_fill(&p, 0, 1, 0, 0));
 	ASSERT_EQ(0, ksm_settle());
@@ -139,6 +134,75 @@ KSM_TEST(each_fires)
 		EXPECT_LT(0, count[i])
 			TH_LOG("%s", known[i].event);
 	}
+}
+
+/* The mm whose lock this line says was held for writing and released, or 0. */
+static unsigned long released_for_writing(const char *line)
+{
+	const char *at = strstr(line, " mmap_lock_released: mm=");
+	unsigned long mm = 0;
+
+	if (!at || !strstr(at, "write=true") ||
+	    sscanf(at, " mmap_lock_released: mm=%lx", &mm) != 1)
+		return 0;
+	return mm;
+}
+
+/*
+ * How often a traced fork has flushed the parent between releasing the child's mmap_lock
+ * and the parent's, which it does in this order, at its end; -1 if it did not do so. A
+ * flush that the scheduler did, or another CPU asked for, does not count.
+ */
+static int late_flushes(void)
+{
+	unsigned long last = 0, mm;
+	int since = 0, late = -1;
+	char line[512];
+	FILE *f;
+
+	f = fopen(INSTANCE "/trace", "re");
+	while (f && fgets(line, sizeof(line), f)) {
+		since += strstr(line, " tlb_flush: ") && strstr(line, "reason:local mm");
+		mm = released_for_writing(line);
+		if (!mm)
+			continue;
+		if (last && mm != last)
+			late = since;
+		last = mm;
+		since = 0;
+	}
+	if (f)
+		fclose(f);
+	return late;
+}
+
+/*
+ * A child's memory may be scanned once its mmap_lock is free. By then no thread of the
+ * parent may have a TLB entry that lets it write to pages of both.
+ */
+KSM_TEST(fork_flushes_first)
+{
+	pid_t pid;
+	char own[16];
+	int late;
+
+	if (!tracing_has("events/tlb/tlb_flush"))
+		SKIP(return, "no tracing");
+	snprintf(own, sizeof(own), "%d", getpid());
+	ASSERT_TRUE(!mkdir(INSTANCE, 0700) || errno == EEXIST);
+	ASSERT_EQ(0, file_write(INSTANCE "/set_event_pid", own));
+	ASSERT_EQ(0, file_write(INSTANCE "/events/tlb/tlb_flush/enable", "1"));
+	ASSERT_EQ(0, file_write(INSTANCE "/events/mmap_lock/mmap_lock_released/enable", "1"));
+	pid = fork();
+	if (!pid)
+		_exit(0);
+	ASSERT_EQ(0, file_write(INSTANCE "/events/enable", "0"));
+	ASSERT_EQ(pid, waitpid(pid, NULL, 0));
+	late = late_flushes();
+	EXPECT_EQ(0, rmdir(INSTANCE));
+	/* The base is late. */
+	if (ksm_has("metadata_bytes"))
+		EXPECT_EQ(0, late);
 }
 
 TEST_HARNESS_MAIN

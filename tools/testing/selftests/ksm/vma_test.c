@@ -4,6 +4,7 @@
 #include "ksm_fixture.h"
 
 #include <fcntl.h>
+#include <setjmp.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 
@@ -57,7 +58,7 @@ KSM_TEST(mremap_part_shrink_and_grow)
 	char *to;
 
 	ASSERT_NE(NULL, mem);
-	/* The last half onto the place of new memory. */
+	/* Moves the second half to the place of new memory. */
 	to = mmap(NULL, N * PAGE_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(MAP_FAILED, mremap(PAGE(mem, N / 2), N / 2 * PAGE_BYTES, N / 2 * PAGE_BYTES,
 				     MREMAP_MAYMOVE | MREMAP_FIXED, to));
@@ -125,7 +126,7 @@ KSM_TEST(munmap_in_pieces)
 	ASSERT_COUNTERS(1, N - 20 - 1, 0);
 	EXPECT_EQ(0, mem_bad(mem, 4, 50, 0));
 	EXPECT_EQ(0, mem_bad(PAGE(mem, 8), 8, 50, 0));
-	/* Other memory at the old place is other memory. */
+	/* Other memory at the old place is independent. */
 	ASSERT_EQ(PAGE(mem, 4), mmap(PAGE(mem, 4), 4 * PAGE_BYTES, PROT_READ | PROT_WRITE,
 				     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
 	mem_fill(PAGE(mem, 4), 4, 51, 0);
@@ -179,7 +180,7 @@ KSM_TEST(locked_memory)
 	EXPECT_EQ(0, mem_bad(PAGE(mem, 1), N - 1, 70, 0));
 }
 
-/* Advice on what cannot be merged succeeds, and is without effect. */
+/* Advice on memory that cannot be merged succeeds, and has no effect. */
 KSM_TEST(shared_and_huge_mappings_are_ignored)
 {
 	char *shared, *huge;
@@ -263,7 +264,7 @@ static long locked_kb(void)
 	return file_read_key("/proc/self/status", "VmLck");
 }
 
-/* To be merged takes nothing from what mlock() promised. */
+/* Merging does not weaken what mlock() promised. */
 KSM_TEST(locked_memory_stays_locked)
 {
 	char *mem = mem_merged(N, 72, 0);
@@ -284,7 +285,7 @@ KSM_TEST(locked_memory_stays_locked)
 	EXPECT_EQ(0, mem_count_ksm(0, mem, N));
 	EXPECT_TRUE(vma_has_flag(mem, "lo"));
 	EXPECT_EQ(before + (long)(N * PAGE_BYTES / 1024), locked_kb());
-	/* Present, every one of them. */
+	/* Every one of them is present. */
 	EXPECT_EQ(N, mem_count_present(mem, N));
 	ASSERT_EQ(0, munlock(mem, N * PAGE_BYTES));
 	EXPECT_EQ(before, locked_kb());
@@ -307,7 +308,7 @@ KSM_TEST(cold_memory)
 	ASSERT_COUNTERS(N / 2, N / 2, 0);
 }
 
-/* Grown in its place: what is new is empty, mergeable, and joins. */
+/* Grown in its place: the new part is empty, mergeable, and joins. */
 KSM_TEST(mremap_grows_in_place)
 {
 	char *mem = mmap(NULL, 2 * N * PAGE_BYTES, PROT_READ | PROT_WRITE,
@@ -358,7 +359,7 @@ static void dax_close(int fd)
 	rmdir(DAX);
 }
 
-/* Whatever is mapped there, the file's pages or written copies, is left alone. */
+/* Pages of the file or written copies: whatever is mapped there is left alone. */
 KSM_TEST(dax_file_mapping)
 {
 	static char page[PAGE_BYTES];
@@ -382,7 +383,7 @@ KSM_TEST(dax_file_mapping)
 	/* Something mergeable beside, so that there is a scan. */
 	ASSERT_NE(NULL, mem_merged(N, 97, 0));
 	ASSERT_COUNTERS(1, N - 1, 0);
-	/* Nor with all of the process. */
+	/* Nor for the whole process. */
 	ASSERT_EQ(0, prctl(PR_SET_MEMORY_MERGE, 1, 0, 0, 0));
 	EXPECT_FALSE(vma_has_flag(mem, "mg"));
 	ASSERT_EQ(0, ksm_scans(4));
@@ -391,6 +392,90 @@ KSM_TEST(dax_file_mapping)
 	EXPECT_EQ(0, mem_bad(PAGE(mem, N / 2), N / 2, 96, 0));
 	ASSERT_EQ(0, munmap(mem, N * PAGE_BYTES));
 	dax_close(fd);
+}
+
+/* ------------------------------------------------------- protection keys */
+
+static sigjmp_buf refusal;
+static int refusal_code;	/* 0: there was none */
+
+static void on_refusal(int signal, siginfo_t *info, void *context)
+{
+	refusal_code = info->si_code;
+	siglongjmp(refusal, 1);
+}
+
+/* Does the key keep the page from being accessed? */
+static bool refused(int key, unsigned int rights, char *page, bool write)
+{
+	struct sigaction action = { .sa_sigaction = on_refusal, .sa_flags = SA_SIGINFO };
+	struct sigaction before;
+
+	refusal_code = 0;
+	sigaction(SIGSEGV, &action, &before);
+	if (sigsetjmp(refusal, 1) == 0) {
+		pkey_set(key, rights);
+		if (write)
+			__atomic_fetch_add(page, 0, __ATOMIC_RELAXED);
+		else
+			__atomic_load_n(page, __ATOMIC_RELAXED);
+	}
+	/* A signal handler has other rights, which the jump has kept. */
+	pkey_set(key, 0);
+	sigaction(SIGSEGV, &before, NULL);
+	return refusal_code == SEGV_PKUERR;
+}
+
+/* Neither key allows to read it; if both do, only one allows to write. */
+static bool key_holds(int key, char *page)
+{
+	return refused(key, PKEY_DISABLE_ACCESS, page, false) &&
+	       refused(key, PKEY_DISABLE_ACCESS, page, true) &&
+	       !refused(key, PKEY_DISABLE_WRITE, page, false) &&
+	       refused(key, PKEY_DISABLE_WRITE, page, true);
+}
+
+/* A key belongs to the address, whatever page is there. */
+KSM_TEST(protection_keys)
+{
+	char *mem = mem_map(2 * N), *zero = PAGE(mem, N);
+	int key = pkey_alloc(0, 0);
+
+	if (key < 0)
+		SKIP(return, "no protection keys");
+	ASSERT_EQ(0, ksm_set("use_zero_pages", 1));
+	mem_fill(mem, N, 90, 0);
+	mem_fill(zero, N, 1, 0);
+	mem_fill(zero, N, 0, 0);
+	ASSERT_EQ(0, pkey_mprotect(mem, 2 * N * PAGE_BYTES, PROT_READ | PROT_WRITE, key));
+	ASSERT_EQ(0, madvise(mem, 2 * N * PAGE_BYTES, MADV_MERGEABLE));
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_COUNTERS(1, N - 1, 0);
+	EXPECT_EQ(N, ksm_read("ksm_zero_pages"));
+	EXPECT_TRUE(key_holds(key, mem));
+	EXPECT_TRUE(key_holds(key, zero));
+	/* Attempts are no writes. */
+	EXPECT_EQ(N, mem_count_ksm(0, mem, N));
+	EXPECT_EQ(N, mem_count_zero_page(0, zero, N));
+	EXPECT_FALSE(refused(key, 0, mem, true));
+	EXPECT_FALSE(refused(key, 0, zero, true));
+	EXPECT_EQ(N - 1, mem_count_ksm(0, mem, N));
+	EXPECT_TRUE(key_holds(key, mem));
+	EXPECT_TRUE(key_holds(key, zero));
+	ASSERT_EQ(0, ksm_set("run", 2));
+	EXPECT_EQ(0, mem_count_ksm(0, mem, N));
+	EXPECT_TRUE(key_holds(key, PAGE(mem, 1)));
+	EXPECT_TRUE(key_holds(key, PAGE(zero, 1)));
+
+	/* Merged under one key, and given another. */
+	ASSERT_EQ(0, ksm_settle());
+	ASSERT_EQ(0, pkey_mprotect(mem, 2 * N * PAGE_BYTES, PROT_READ | PROT_WRITE, 0));
+	EXPECT_EQ(N, mem_count_ksm(0, mem, N));
+	EXPECT_FALSE(refused(key, PKEY_DISABLE_ACCESS, mem, true));
+	EXPECT_FALSE(refused(key, PKEY_DISABLE_ACCESS, zero, true));
+	EXPECT_EQ(0, mem_bad(mem, N, 90, 0));
+	EXPECT_EQ(0, mem_bad(zero, N, 0, 0));
+	pkey_free(key);
 }
 
 TEST_HARNESS_MAIN

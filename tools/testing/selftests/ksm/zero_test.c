@@ -19,6 +19,11 @@ static long own_zero_pages(pid_t pid)
 	return file_read_key(path, "ksm_zero_pages");
 }
 
+static long own_profit(void)
+{
+	return file_read_key("/proc/self/ksm_stat", "ksm_process_profit");
+}
+
 /* Touched, so that pages of its own are there, and empty. */
 static char *empty_pages(size_t pages)
 {
@@ -42,6 +47,10 @@ KSM_TEST(merged_and_counted)
 	EXPECT_EQ(N, own_zero_pages(0));
 	EXPECT_EQ(N, mem_count_zero_page(0, mem, N));
 	EXPECT_EQ(0, mem_bad(mem, N, 0, 0));
+	/* They are the whole gain, less the metadata. */
+	EXPECT_LT(N / 2 * (long)PAGE_BYTES, ksm_read("general_profit"));
+	EXPECT_GE(N * (long)PAGE_BYTES, ksm_read("general_profit"));
+	EXPECT_LT(N / 2 * (long)PAGE_BYTES, own_profit());
 
 	/* Each way to lose one. */
 	PAGE(mem, 0)[7] = 1;
@@ -64,7 +73,7 @@ KSM_TEST(merged_and_counted)
 	EXPECT_EQ(0, mem_bad(PAGE(mem, 4), N - 4, 0, 0));
 }
 
-/* What a read fault maps is the zero page as well, but not KSM's doing. */
+/* A read fault maps the zero page as well, but that is not KSM's doing. */
 KSM_TEST(read_faults_do_not_count)
 {
 	char *mem = mem_map(N);
@@ -80,7 +89,7 @@ KSM_TEST(read_faults_do_not_count)
 	ASSERT_COUNTERS(0, 0, 1);
 }
 
-/* Without the setting they are merged like others; it changes only what comes. */
+/* Without the setting they are merged like others. It affects only later merges. */
 KSM_TEST(setting_is_for_later_merges)
 {
 	char *mem = empty_pages(N);
@@ -143,7 +152,7 @@ KSM_TEST(moved_mappings)
 	to = mmap(NULL, N * PAGE_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	to = mremap(mem, N * PAGE_BYTES, N * PAGE_BYTES, MREMAP_MAYMOVE | MREMAP_FIXED, to);
 	ASSERT_NE(MAP_FAILED, to);
-	/* The move may unmerge them, but what is counted is what is there. */
+	/* The move may unmerge them, but the count matches the actual pages. */
 	EXPECT_EQ(mem_count_zero_page(0, to, N), ksm_read("ksm_zero_pages"));
 	EXPECT_EQ(mem_count_zero_page(0, to, N), own_zero_pages(0));
 	EXPECT_EQ(0, mem_bad(to, N, 0, 0));
@@ -155,7 +164,7 @@ KSM_TEST(moved_mappings)
 	EXPECT_EQ(0, ksm_read("ksm_zero_pages"));
 }
 
-/* UFFDIO_MOVE takes pages along; the count goes with those that it took. */
+/* UFFDIO_MOVE moves pages, and their count with them. */
 KSM_TEST(moved_by_userfaultfd)
 {
 	struct uffdio_api api = { .api = UFFD_API, .features = UFFD_FEATURE_MOVE };
@@ -178,7 +187,10 @@ KSM_TEST(moved_by_userfaultfd)
 	ASSERT_EQ(0, ioctl(fd, UFFDIO_MOVE, &move))
 		TH_LOG("%s", strerror(errno));
 	EXPECT_EQ(N / 2 * PAGE_BYTES, move.move);
-	/* At their new place they are the zero page, but not for KSM's sake. */
+	/*
+	 * In their new place they are the zero page, but KSM does not count
+	 * them.
+	 */
 	EXPECT_EQ(N / 2, mem_count_zero_page(0, to, N / 2));
 	EXPECT_EQ(N / 2, ksm_read("ksm_zero_pages"));
 	EXPECT_EQ(N / 2, own_zero_pages(0));
@@ -192,7 +204,7 @@ KSM_TEST(moved_by_userfaultfd)
 	EXPECT_EQ(0, mem_bad(to, N / 2, 3, 1));
 }
 
-/* Each process its own, and all of them together the whole. */
+/* Each process has its own count, and together they make the total. */
 KSM_TEST(per_process)
 {
 	struct peer p[3];

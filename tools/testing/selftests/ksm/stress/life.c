@@ -2,7 +2,7 @@
 /*
  * The lives of processes: owners, whose threads write and check while
  * operations are made on their pages; what an owner becomes by exec; and the
- * one that makes chaos of the machine. See stress.h.
+ * one that spreads chaos on the machine. See stress.h.
  */
 
 #include <errno.h>
@@ -18,44 +18,9 @@
 
 #define WRITERS 2
 
-/* Operations of an owner until another takes its place */
+/* Operations of an owner before another one takes its place */
 #define OPS_LEAST 60
 #define OPS_MORE 240
-
-static void life_begin(struct life *life, int parent)
-{
-	life->pid = 0;
-	life->parent = parent;
-	life->depth = parent < 0 ? 0 : shared->life[parent].depth + 1;
-	life->writers_stop = false;
-	life->owner = OWNER_FIRST + __atomic_fetch_add(&shared->owners, 1, __ATOMIC_RELAXED);
-	life->version = 0;
-	life->nr_ops = 0;
-	life->writes = 0;
-	life->reads = 0;
-}
-
-struct life *life_new(int parent)
-{
-	int i;
-
-	for (i = FIRST_CHILD; i < LIVES; i++) {
-		if (__atomic_exchange_n(&shared->life[i].used, 1, __ATOMIC_ACQUIRE))
-			continue;
-		life_begin(&shared->life[i], parent);
-		return &shared->life[i];
-	}
-	return NULL;
-}
-
-void life_free(struct life *life)
-{
-	__atomic_add_fetch(&shared->writes, life->writes, __ATOMIC_RELAXED);
-	__atomic_add_fetch(&shared->reads, life->reads, __ATOMIC_RELAXED);
-	__atomic_add_fetch(&shared->ended, 1, __ATOMIC_RELAXED);
-	life->pid = 0;
-	__atomic_store_n(&life->used, 0, __ATOMIC_RELEASE);
-}
 
 static bool flips_now(size_t i)
 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Integrity under stress: sets a run up, keeps its processes going, and judges
- * what came of it; see stress.h. --help tells how to run it by hand.
+ * Integrity under stress: sets up a run, keeps its processes going, and judges
+ * the result; see stress.h. --help tells how to run it by hand.
  */
 
 #include <errno.h>
@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -20,17 +21,18 @@
 #include "kselftest.h"
 
 #include "../ksm_env.h"
+#include "../leaks.h"
 #include "stress.h"
 
 #define SELF_TEST_SECONDS 30
-/* An operation is worth a word after this. */
+/* Report an operation that takes longer than this. */
 #define SLOW_SECONDS 8
-/* To make those operations that were not made yet */
-#define MORE_SECONDS 90
-/* For the lives to end once they are told to; a debug kernel is slow. */
-#define END_SECONDS 150
-/* Memory that may be missing at the end: caches of the kernel's grow. */
-#define MISSING_KB (24 << 10)
+/* Extra time for operations that were not made yet */
+#define MORE_SECONDS 600
+/* Time for the lives to end once they are told to; a debug kernel is slow. */
+#define END_SECONDS 600
+/* How often to report what was done, so that it is not lost with the machine. */
+#define COUNTS_SECONDS 30
 
 static const char usage[] =
 "Usage: stress_test [--seconds N] [--seed N] [--without OPERATION]...\n"
@@ -87,8 +89,8 @@ static void run_prepare(const struct config *config)
 	shared->flip = config->flip;
 	shared->flipped_page = -1;
 	shared->bad_page = -1;
-	/* Enough to meet it often, too little to miss. */
-	shared->poison_max = config->flip ? 0 : 8 + config->seconds / 10;
+	/* Enough to happen often, and few enough not to be missed. */
+	shared->may_break = config->flip ? 0 : 8 + config->seconds / 10;
 	swap_start();
 	make_file();
 	ops_probe();
@@ -107,14 +109,15 @@ static void run_clean_up(void)
 	ksm_knobs_default();
 	unpoison_all();
 	blocks_online();
+	machine_restore();
 	unpoison_all();
 }
 
 /* -------------------------------------------------------------- processes */
 
 /*
- * As a program of its own: one that shares pages with this process could have
- * them merged, and they would be KSM pages here until this one ends.
+ * As its own program: a process that shares pages with this one could merge
+ * them, and they would be KSM pages here until this one ends.
  */
 static pid_t start(int index, uint64_t number)
 {
@@ -140,7 +143,7 @@ static void ended(pid_t *pid, uint64_t *number, pid_t who, int status, bool rest
 
 	for (i = 0; i <= CHAOS && pid[i] != who; i++)
 		;
-	/* Else the child of one that failed, which became ours */
+	/* Otherwise it is the child of a failed life, which became ours */
 	if (i > CHAOS)
 		return;
 	pid[i] = 0;
@@ -169,7 +172,7 @@ static void print_stack(pid_t pid)
 		fclose(f);
 }
 
-/* What takes long is worth a look, though no fault in itself. */
+/* Operations that take long are worth a look, but no fault in themselves. */
 static void report_slow(void)
 {
 	static double last[CHAOS + 1];
@@ -191,7 +194,7 @@ static void report_slow(void)
 	}
 }
 
-/* Whoever does not end hangs in the kernel: who, and in which operation? */
+/* A life that does not end hangs in the kernel: which one, in which operation? */
 static void report_hung(void)
 {
 	int i;
@@ -216,12 +219,19 @@ static void report_hung(void)
 
 static long sharing_most;
 
+/* Has all happened that has to? What finds the flipped byte ends the run. */
+static bool has_done_all(const struct config *config)
+{
+	return !config->flip && sharing_most > 0 && !ops_missing();
+}
+
 /* Runs and watches; false if anything failed. */
 static bool run(const struct config *config)
 {
 	uint64_t number[CHAOS + 1] = { 0 };
 	pid_t pid[CHAOS + 1];
 	double end = seconds_now() + config->seconds;
+	double told = seconds_now();
 	double now;
 	int status;
 	pid_t who;
@@ -242,8 +252,12 @@ static bool run(const struct config *config)
 		report_slow();
 		sleep_ms(20);
 		now = seconds_now();
-		/* On a machine that is slow some may not have had their turn. */
-		if (now > end && (!ops_missing() || now > end + MORE_SECONDS))
+		if (!config->flip && now - told > COUNTS_SECONDS) {
+			ops_print_counts();
+			told = now;
+		}
+		/* On a slow machine, some may not have had their turn. */
+		if (now > end && (has_done_all(config) || now > end + MORE_SECONDS))
 			shared->stop = true;
 		if (now > end + MORE_SECONDS + END_SECONDS) {
 			report_hung();
@@ -256,7 +270,7 @@ static bool run(const struct config *config)
 /* ---------------------------------------------------------------- verdicts */
 
 /* The stress must notice a single wrong byte, or it proves nothing. */
-static void test_self(uint64_t seed)
+static bool finds_flipped_byte(uint64_t seed)
 {
 	struct config config = { .seed = seed, .seconds = SELF_TEST_SECONDS, .flip = true };
 	bool found;
@@ -266,19 +280,12 @@ static void test_self(uint64_t seed)
 	found = !run(&config) && shared->flipped_page >= 0 &&
 		shared->bad_page == shared->flipped_page;
 	run_clean_up();
-	ksft_test_result(found, "finds_a_flipped_byte\n");
+	return found;
 }
 
 static long broken_kb(void)
 {
 	return file_read_key("/proc/meminfo", "HardwareCorrupted");
-}
-
-/* What is free once caches are given up. */
-static long free_kb(void)
-{
-	file_write("/proc/sys/vm/drop_caches", "3");
-	return file_read_key("/proc/meminfo", "MemFree");
 }
 
 static bool all_is_zero(long zero_before)
@@ -287,8 +294,8 @@ static bool all_is_zero(long zero_before)
 	long objects;
 	bool zero;
 
-	/* Pages that nobody has any more may stand in batches of some CPU. */
-	free_kb();
+	/* Pages that nobody uses any more may be in the batches of some CPU. */
+	file_write("/proc/sys/vm/drop_caches", "3");
 	zero = ksm_wait_zero(&c, zero_before);
 	objects = ksm_slabs_wait_empty();
 	if (objects > 0)
@@ -298,20 +305,37 @@ static bool all_is_zero(long zero_before)
 	return zero && objects <= 0;
 }
 
-static bool memory_is_back(long before, long broken_before)
+static bool frames_are_whole(long broken_before)
 {
-	double end = seconds_now() + 30;
-	long now;
+	if (broken_kb() <= broken_before)
+		return true;
+	printf("# broken: %ld kB, before it were %ld\n", broken_kb(), broken_before);
+	return false;
+}
 
-	for (;;) {
-		now = free_kb();
-		if (now >= before - MISSING_KB || seconds_now() > end)
-			break;
-		sleep_ms(500);
+static int dropped(void)
+{
+	int n = 0;
+	size_t i;
+
+	for (i = 0; i < nr_stress_ops; i++)
+		n += !!op_dropped(i);
+	return n;
+}
+
+/* Each by name, so that anybody who knows which are expected notices any other. */
+static void report_dropped(void)
+{
+	char name[64];
+	size_t i;
+
+	for (i = 0; i < nr_stress_ops; i++) {
+		if (!op_dropped(i))
+			continue;
+		snprintf(name, sizeof(name), "operation: %s", stress_ops[i].name);
+		ksft_test_result_code(KSFT_SKIP, name, "%s", op_dropped(i));
 	}
-	printf("# %ld kB are free, before it were %ld; broken: %ld and %ld\n", now, before,
-	       broken_kb(), broken_before);
-	return now >= before - MISSING_KB && broken_kb() <= broken_before;
+	fflush(stdout);
 }
 
 static void test_stress(const struct config *config)
@@ -325,9 +349,10 @@ static void test_stress(const struct config *config)
 	       seconds_now() - shared->start, (unsigned long long)shared->ended,
 	       (unsigned long long)shared->writes, (unsigned long long)shared->reads,
 	       sharing_most);
-	printf("# %ld frames broken, and pages lost with them: %ld\n", shared->poisoned,
+	printf("# frames broken: %ld, and pages lost with them: %ld\n", shared->nr_broken,
 	       shared->lost);
 	ops_report();
+	ops_print_counts();
 	missing = ops_missing();
 	if (!fine)
 		printf("# first to fail: %s\n", shared->reason);
@@ -395,15 +420,19 @@ int main(int argc, char **argv)
 {
 	struct config config = { 0 };
 	struct ksm_knobs saved;
-	long zero_before, free_before, broken_before;
+	struct memory_use memory_before;
+	struct utsname system;
+	long zero_before, broken_before;
+	bool found;
 
 	if (argc >= 4 && !strcmp(argv[1], "--live"))
 		live_on(argv);
 	parse(argc, argv, &config);
 	ksft_print_header();
+	if (!uname(&system))
+		printf("# kernel: %s %s\n", system.release, system.version);
 	if (geteuid() || !ksm_has("run"))
 		ksft_exit_skip("needs root and a kernel with KSM\n");
-	ksft_set_plan(5);
 	printf("# KSM_STRESS_SEED=%llu\n", (unsigned long long)config.seed);
 	fflush(stdout);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
@@ -411,12 +440,18 @@ int main(int argc, char **argv)
 	ksm_knobs_save(&saved);
 	ksm_knobs_default();
 	zero_before = ksm_read("ksm_zero_pages");
-	test_self(config.seed);
-	free_before = free_kb();
+	/* It also makes the caches of the machine grow. */
+	found = finds_flipped_byte(config.seed);
+	/* Only now it is known what can be done here. */
+	ksft_set_plan(5 + dropped());
+	report_dropped();
+	ksft_test_result(found, "finds_a_flipped_byte\n");
+	memory_use_now(&memory_before);
 	broken_before = broken_kb();
 	test_stress(&config);
 	ksft_test_result(all_is_zero(zero_before), "nothing_is_left_in_ksm\n");
-	ksft_test_result(memory_is_back(free_before, broken_before), "memory_is_back\n");
+	ksft_test_result(memory_is_back(&memory_before) && frames_are_whole(broken_before),
+			 "memory_is_back\n");
 	ksm_knobs_restore(&saved);
 	ksft_finished();
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The table of all operations: which are possible here, which comes next, what
- * became of them; see stress.h.
+ * Operations: which ones are possible here, which one is next, and their
+ * results; see stress.h.
  */
 
 #include <errno.h>
@@ -15,64 +15,21 @@
 #include "../memory_block.h"
 #include "stress.h"
 
-const struct stress_op stress_ops[] = {
-	{ "fork", ON_PAGES, 12, NEED_NONE, op_fork },
-	{ "kill", ON_PAGES, 4, NEED_NONE, op_kill },
-	{ "exec", ON_PAGES, 2, NEED_NONE, op_exec },
-	{ "ptrace write", ON_PAGES, 2, NEED_NONE, op_ptrace },
-	{ "mremap", ON_PAGES, 10, NEED_NONE, op_mremap },
-	{ "munmap", ON_PAGES, 1, NEED_NONE, op_munmap },
-	{ "partial munmap", ON_PAGES, 8, NEED_NONE, op_munmap_part },
-	{ "mprotect", ON_PAGES, 8, NEED_NONE, op_mprotect },
-	{ "mlock", ON_PAGES, 4, NEED_NONE, op_mlock },
-	{ "MADV_DONTNEED", ON_PAGES, 6, NEED_NONE, op_dontneed },
-	{ "MADV_FREE", ON_PAGES, 6, NEED_NONE, op_free },
-	{ "MADV_PAGEOUT", ON_PAGES, 6, NEED_SWAP, op_pageout },
-	{ "MADV_COLD", ON_PAGES, 3, NEED_NONE, op_cold },
-	{ "MADV_COLLAPSE", ON_PAGES, 4, NEED_COLLAPSE, op_collapse },
-	{ "MADV_HUGEPAGE", ON_PAGES, 4, NEED_COLLAPSE, op_hugepage },
-	{ "MADV_MERGEABLE", ON_PAGES, 14, NEED_NONE, op_mergeable },
-	{ "MADV_UNMERGEABLE", ON_PAGES, 5, NEED_NONE, op_unmergeable },
-	{ "prctl on", ON_PAGES, 3, NEED_NONE, op_prctl_on },
-	{ "prctl off", ON_PAGES, 2, NEED_NONE, op_prctl_off },
-	{ "move_pages", ON_PAGES, 6, NEED_NODES, op_move_pages },
-	{ "soft offline", ON_PAGES, 2, NEED_POISON, op_soft_offline },
-	{ "hwpoison", ON_PAGES, 2, NEED_POISON, op_hwpoison },
-	{ "clear_refs", ON_PAGES, 2, NEED_NONE, op_clear_refs },
-	{ "O_DIRECT read", ON_PAGES, 6, NEED_LOOP, op_direct_read },
-	{ "O_DIRECT write", ON_PAGES, 6, NEED_LOOP, op_direct_write },
-	{ "io_uring", ON_PAGES, 4, NEED_URING, op_uring },
-	{ "userfaultfd", ON_PAGES, 4, NEED_UFFD, op_uffd_wp },
-	{ "swap off and on", ON_SYSTEM, 2, NEED_SWAP, op_swap },
-	{ "compaction", ON_SYSTEM, 2, NEED_NONE, op_compact },
-	{ "memory offline", ON_SYSTEM, 2, NEED_BLOCKS, op_offline },
-	{ "move_pages of others", ON_SYSTEM, 6, NEED_NODES, op_move_others },
-	{ "migrate_pages", ON_SYSTEM, 2, NEED_NODES, op_migrate_others },
-	{ "process_madvise", ON_SYSTEM, 6, NEED_SWAP, op_process_madvise },
-	{ "NUMA balancing", ON_SYSTEM, 1, NEED_NUMA_BALANCING, op_numa_balancing },
-	{ "read files", ON_SYSTEM, 4, NEED_NONE, op_read_files },
-	{ "run 0", ON_SYSTEM, 4, NEED_NONE, op_run_stop },
-	{ "run 2", ON_SYSTEM, 3, NEED_NONE, op_run_unmerge },
-	{ "pages_to_scan", ON_SYSTEM, 3, NEED_NONE, op_pages_to_scan },
-	{ "sleep_millisecs", ON_SYSTEM, 3, NEED_NONE, op_sleep_millisecs },
-	{ "scan_threads", ON_SYSTEM, 3, NEED_WORKERS, op_scan_threads },
-	{ "smart_scan", ON_SYSTEM, 3, NEED_SMART, op_smart_scan },
-	{ "use_zero_pages", ON_SYSTEM, 3, NEED_NONE, op_use_zero_pages },
-	{ "max_page_sharing", ON_SYSTEM, 2, NEED_NONE, op_max_page_sharing },
-	{ "merge_across_nodes", ON_SYSTEM, 2, NEED_NODES, op_merge_across_nodes },
-	{ "prune_millisecs", ON_SYSTEM, 2, NEED_NONE, op_prune },
-	{ "advisor_mode", ON_SYSTEM, 1, NEED_ADVISOR, op_advisor_mode },
-	{ "advisor's limits", ON_SYSTEM, 1, NEED_ADVISOR, op_advisor_limits },
-};
-
-const size_t nr_stress_ops = sizeof(stress_ops) / sizeof(stress_ops[0]);
-
 static const char * const need_names[NEEDS] = {
-	[NEED_SWAP] = "swap", [NEED_NODES] = "two nodes", [NEED_BLOCKS] = "removable memory",
-	[NEED_POISON] = "memory failure handling that can be undone", [NEED_LOOP] = "a loop device",
-	[NEED_URING] = "io_uring", [NEED_UFFD] = "userfaultfd write protection",
-	[NEED_COLLAPSE] = "huge pages", [NEED_NUMA_BALANCING] = "NUMA balancing",
-	[NEED_WORKERS] = "scan_threads", [NEED_SMART] = "smart_scan", [NEED_ADVISOR] = "an advisor",
+	[NEED_SWAP] = "needs swap",
+	[NEED_NODES] = "needs two nodes",
+	[NEED_BLOCKS] = "needs removable memory",
+	[NEED_POISON] = "needs memory failures that can be undone",
+	[NEED_LOOP] = "needs a loop device",
+	[NEED_URING] = "needs io_uring",
+	[NEED_UFFD] = "needs write protection by userfaultfd",
+	[NEED_COLLAPSE] = "needs huge pages",
+	[NEED_NUMA_BALANCING] = "needs NUMA balancing",
+	[NEED_GENERATIONS] = "needs the multi-generational LRU",
+	[NEED_CPUS] = "needs a CPU that can go offline",
+	[NEED_WORKERS] = "needs scan_threads",
+	[NEED_SMART] = "needs smart_scan",
+	[NEED_ADVISOR] = "needs an advisor",
 };
 
 static bool met[NEEDS];
@@ -109,11 +66,9 @@ static bool has_uffd(void)
 	return fd >= 0;
 }
 
-/* What there is must have been set up. Says what there is not. */
+/* Checks what the machine has, once it is set up. */
 void ops_probe(void)
 {
-	size_t i;
-
 	met[NEED_NONE] = true;
 	met[NEED_SWAP] = file_read_key("/proc/meminfo", "SwapTotal") > 0;
 	met[NEED_NODES] = two_nodes() && ksm_has("merge_across_nodes");
@@ -124,12 +79,11 @@ void ops_probe(void)
 	met[NEED_UFFD] = has_uffd();
 	met[NEED_COLLAPSE] = !access("/sys/kernel/mm/transparent_hugepage/enabled", F_OK);
 	met[NEED_NUMA_BALANCING] = !access("/proc/sys/kernel/numa_balancing", W_OK);
+	met[NEED_GENERATIONS] = !access(LRU_GEN, W_OK);
+	met[NEED_CPUS] = !access(LAST_CPU, W_OK);
 	met[NEED_WORKERS] = ksm_has("scan_threads");
 	met[NEED_SMART] = ksm_has("smart_scan");
 	met[NEED_ADVISOR] = ksm_has("advisor_mode");
-	for (i = 0; i < NEEDS; i++)
-		if (!met[i])
-			printf("# left out, as there is no such thing here: %s\n", need_names[i]);
 	memcpy(shared->met, met, sizeof(met));
 	memcpy(shared->without, without, sizeof(without));
 }
@@ -200,7 +154,7 @@ static size_t by_weight(enum op_scope scope, uint64_t random)
 	return i;
 }
 
-/* Each once, in some order; then at random. */
+/* Each one once, in some order; then at random. */
 size_t op_choose(enum op_scope scope, uint64_t seed, uint64_t n)
 {
 	if (n < ops_of(scope))
@@ -256,7 +210,7 @@ void ops_print_recent(const struct life *life)
 	}
 }
 
-/* How many kinds were not done once, though they are possible here */
+/* How many kinds were never done, though they are possible here */
 int ops_missing(void)
 {
 	int missing = 0;
@@ -265,6 +219,27 @@ int ops_missing(void)
 	for (i = 0; i < nr_stress_ops; i++)
 		missing += op_is_possible(i) && !shared->ops[i].done;
 	return missing;
+}
+
+/* Why an operation is left out, NULL if it is not */
+const char *op_dropped(size_t op)
+{
+	if (shared->without[op])
+		return "left out on demand";
+	return shared->met[stress_ops[op].need] ? NULL : need_names[stress_ops[op].need];
+}
+
+void ops_print_counts(void)
+{
+	size_t i;
+
+	printf("# counts at %.0f s", seconds_now() - shared->start);
+	for (i = 0; i < nr_stress_ops; i++)
+		if (shared->ops[i].done)
+			printf("; %llu %s", (unsigned long long)shared->ops[i].done,
+			       stress_ops[i].name);
+	printf("\n");
+	fflush(stdout);
 }
 
 /* How often each was done. */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Operations by which others than the processor's own accesses read and write
- * pages, or track them: O_DIRECT, io_uring, userfaultfd; see stress.h.
+ * Operations that read, write or track pages by other means than accesses of
+ * the CPU: O_DIRECT, io_uring, userfaultfd; see stress.h.
  */
 
 #include <errno.h>
@@ -19,7 +19,7 @@ static struct identity file_identity(size_t block)
 	return (struct identity){ OWNER_FILE, block * PAGE_BYTES, 2 };
 }
 
-/* So many pages side by side, of those that move about; where they begin. */
+/* This many adjacent pages, of those that move about; returns the first. */
 static size_t side_by_side(struct op_args *args, size_t most)
 {
 	size_t n = 1;
@@ -43,8 +43,8 @@ static void check(size_t first, size_t count)
 }
 
 /*
- * What was to be filled holds what it was filled with. Where a broken frame was
- * met nobody knows how far it came: written anew.
+ * The pages to fill now hold what they were filled with. If there was a broken
+ * frame, nobody knows how far it came, so write them again.
  */
 static void now_holds_blocks(size_t first, size_t count, size_t block, bool all)
 {
@@ -61,26 +61,37 @@ static void now_holds_blocks(size_t first, size_t count, size_t block, bool all)
 	}
 }
 
-static void io_failed(const char *what, long result)
+/* A system call may fail because of a broken frame in its buffer. */
+static void io_failed(const char *what, long result, size_t first, size_t count, double since)
 {
-	if (!shared->poisoned)
-		stress_fail("%s: %ld, %s", what, result, strerror(errno));
+	int err = errno;
+
+	if (!broken_explains_any(first, count, since))
+		stress_fail("%s of pages %zu to %zu: %ld, %s", what, first, first + count - 1,
+			    result, strerror(err));
 }
 
-/* A device writes to pages that look like ones to be merged. */
+static double run_time(void)
+{
+	return seconds_now() - shared->start;
+}
+
+/* A device writes to pages that look mergeable. */
 int op_direct_read(struct op_args *args)
 {
 	uint64_t random = args->random;
 	size_t first = side_by_side(args, FILE_OWN);
 	size_t block = draw(&random, FILE_READ - FILE_OWN);
 	size_t bytes = args->count * PAGE_BYTES;
+	double since;
 	ssize_t n;
 
 	pages_lock(first, args->count);
 	check(first, args->count);
+	since = run_time();
 	n = pread(shared->loop_fd, me->page[first].at, bytes, block * PAGE_BYTES);
 	if (n != (ssize_t)bytes)
-		io_failed("O_DIRECT read", n);
+		io_failed("O_DIRECT read", n, first, args->count, since);
 	now_holds_blocks(first, args->count, block, n == (ssize_t)bytes);
 	pages_unlock(first, args->count);
 	return n == (ssize_t)bytes ? 0 : -EIO;
@@ -94,25 +105,66 @@ int op_direct_write(struct op_args *args)
 	char (*buffer)[PAGE_BYTES] = shared->buffer[life_index(me)];
 	off_t at = (FILE_READ + life_index(me) * FILE_OWN) * PAGE_BYTES;
 	struct stress_page *page = &me->page[first];
+	double since;
 	ssize_t n;
 	size_t i;
 
 	pages_lock(first, args->count);
-	/* What may become zero meanwhile proves nothing. */
+	/* Pages that may become zero in the meantime prove nothing. */
 	for (i = 0; i < args->count; i++)
 		if (page[i].lazy)
 			page_write(first + i, &page[i].id);
+	since = run_time();
 	n = pwrite(shared->loop_fd, page->at, bytes, at);
-	if (n == (ssize_t)bytes)
-		n = pread(shared->loop_fd, buffer, bytes, at);
 	if (n != (ssize_t)bytes)
-		io_failed("O_DIRECT write", n);
+		io_failed("O_DIRECT write", n, first, args->count, since);
+	else if (pread(shared->loop_fd, buffer, bytes, at) != (ssize_t)bytes)
+		stress_fail("O_DIRECT read of what was written: %m");
 	for (i = 0; n == (ssize_t)bytes && i < args->count; i++)
 		if (!page_holds(buffer[i], &page[i].id))
 			stress_fail("a device did not read what page %zu at %p holds",
 				    first + i, page[i].at);
 	pages_unlock(first, args->count);
 	return n == (ssize_t)bytes ? 0 : -EIO;
+}
+
+/* Attempts to register pages of movable memory, 5 ms apart. */
+#define REGISTER_TRIES	10
+
+/* Finds what is wrong with some of these pages. -ENOMEM: nothing any more. */
+static int register_each(struct ring *ring, size_t first, size_t count)
+{
+	size_t i;
+	int err;
+
+	for (i = first; i < first + count; i++) {
+		err = ring_register(ring, me->page[i].at, PAGE_BYTES);
+		if (!err)
+			err = ring_unregister(ring);
+		if (err)
+			return err;
+	}
+	return -ENOMEM;
+}
+
+/*
+ * Pages have to leave movable memory to be pinned. If somebody else holds one
+ * for a moment, gup returns -ENOMEM, which means that the caller has to try
+ * again. If others of them are already pinned, gup returns how many, which
+ * io_uring turns into a bad address.
+ */
+static int register_pages(struct ring *ring, size_t first, size_t count)
+{
+	int tries = 0, err;
+
+	do {
+		if (tries)
+			sleep_ms(5);
+		err = ring_register(ring, me->page[first].at, count * PAGE_BYTES);
+		if (err == -EFAULT && count > 1)
+			err = register_each(ring, first, count);
+	} while (err == -ENOMEM && ++tries < REGISTER_TRIES);
+	return err;
 }
 
 /* Pinned for a while, and only then written to, through the pins. */
@@ -122,6 +174,7 @@ int op_uring(struct op_args *args)
 	size_t first = side_by_side(args, FILE_OWN);
 	size_t bytes = args->count * PAGE_BYTES;
 	struct ring ring;
+	double since;
 	int n = -EIO;
 	size_t i;
 	int err;
@@ -130,22 +183,28 @@ int op_uring(struct op_args *args)
 	if (err)
 		return err;
 	pages_lock(first, args->count);
-	err = ring_register(&ring, me->page[first].at, bytes);
-	if (!err) {
+	since = run_time();
+	err = register_pages(&ring, first, args->count);
+	/* -ENOMEM, see above, shows in the operation's count as refused. */
+	if (err && err != -ENOMEM) {
+		errno = -err;
+		io_failed("io_uring: registering", err, first, args->count, since);
+	} else if (!err) {
 		sleep_ms(draw(&random, 20));
 		check(first, args->count);
 		n = ring_read_fixed(&ring, shared->file_fd, me->page[first].at, bytes);
+		/* Pinned frames are not shared, so none can be broken. */
 		if (n != (int)bytes)
-			io_failed("io_uring", n);
-		now_holds_blocks(first, args->count, 0, n == (int)bytes);
-		/* Nobody says that what came by the pins is dirty. */
+			stress_fail("io_uring reads %d of %zu bytes", n, bytes);
+		now_holds_blocks(first, args->count, 0, true);
+		/* Nobody reports that pages written through pins are dirty. */
 		for (i = first; i < first + args->count; i++)
 			page_write(i, &me->page[i].id);
 		err = ring_unregister(&ring);
 	}
 	pages_unlock(first, args->count);
 	ring_close(&ring);
-	return err ? err : n == (int)bytes ? 0 : -EIO;
+	return err;
 }
 
 /* -------------------------------------------------------- userfaultfd */
@@ -164,13 +223,14 @@ static void *write_protected(void *arg)
 }
 
 /*
- * One write meets the protection, and waits until it is told of. The page may be
- * on its way elsewhere, which takes as long as it takes; but without being told
- * of it does not end.
+ * One write meets the protection, and waits until it is reported. The page may
+ * be migrating, which takes its time, but without a report the write does not
+ * end.
  */
 static void write_and_answer(int fd, size_t i, uint64_t *random)
 {
 	struct pending_write pending = { i, page_draw_identity(i, random) };
+	uint16_t losses = me->page[i].losses;
 	uint64_t flags = 0;
 	bool ended = false;
 	pthread_t thread;
@@ -182,7 +242,8 @@ static void write_and_answer(int fd, size_t i, uint64_t *random)
 		at = uffd_event(fd, 500, &flags);
 		ended = !at && !pthread_tryjoin_np(thread, NULL);
 	}
-	if (at != (uintptr_t)me->page[i].at && !shared->lost)
+	/* A page that was lost now is another one, and not protected. */
+	if (at != (uintptr_t)me->page[i].at && me->page[i].losses == losses)
 		stress_fail("a write to the protected page %zu at %p was not told of (0x%zx)",
 			    i, me->page[i].at, at);
 	uffd_protect(fd, me->page[i].at, 1, false);

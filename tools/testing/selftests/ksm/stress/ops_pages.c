@@ -43,7 +43,7 @@
 #define ANONYMOUS (MAP_PRIVATE | MAP_ANONYMOUS)
 #define MOVE_OWN (1 << 1)
 
-/* How many pages from there on lie side by side; 0 behind the last. */
+/* How many consecutive pages are neighbours from there on; 0 after the last. */
 static size_t run_at(struct op_args *args, size_t i)
 {
 	size_t end = args->first + args->count;
@@ -80,7 +80,7 @@ static int lock(void *at, size_t bytes, int flags)
 	return mlock2(at, bytes, flags);
 }
 
-/* Within the pages that move about singly, and not too many. */
+/* Limits it to the pages that move about singly, and not too many. */
 static void only_small(struct op_args *args, size_t most)
 {
 	args->first %= SMALL;
@@ -116,7 +116,7 @@ static void check(struct op_args *args)
 		page_check(i);
 }
 
-/* Locked memory would not be given up. */
+/* Locked memory would not be freed. */
 int op_dontneed(struct op_args *args)
 {
 	size_t i;
@@ -147,7 +147,7 @@ int op_free(struct op_args *args)
 	pages_lock(args->first, args->count);
 	check(args);
 	each_run(args, unlock, 0);
-	/* Before it is so; a failure may have freed a part. */
+	/* Mark them first, as a failure may have freed a part. */
 	for (i = args->first; i < args->first + args->count; i++)
 		page_set_lazy(i);
 	err = advise(args, MADV_FREE);
@@ -191,7 +191,7 @@ int op_hugepage(struct op_args *args)
 
 /* -------------------------------------------------------------- mappings */
 
-/* A call moves no more than a part of one mapping: then it is in halves. */
+/* A call moves no more than a part of one mapping, so move it in halves. */
 static void move_run(size_t i, size_t n, char *to, bool keep)
 {
 	int flags = MREMAP_MAYMOVE | MREMAP_FIXED | (keep ? MREMAP_DONTUNMAP : 0);
@@ -212,7 +212,7 @@ static void move_run(size_t i, size_t n, char *to, bool keep)
 		munmap(from, bytes);
 }
 
-/* To another place, one run after the other: they are neighbours from then on. */
+/* To another place, one run after the other; then they are neighbours. */
 int op_mremap(struct op_args *args)
 {
 	uint64_t random = args->random;
@@ -299,7 +299,7 @@ int op_mlock(struct op_args *args)
 	sleep_ms(draw(&random, 3));
 	if (draw(&random, 4))
 		each_run(args, unlock, 0);
-	/* Locking reads all in; of a broken frame it cannot. */
+	/* Locking reads everything in, which fails for a broken frame. */
 	return err;
 }
 
@@ -332,16 +332,21 @@ int op_move_pages(struct op_args *args)
 		-errno : 0;
 }
 
-/* A frame more may be lost, until there have been enough. */
+/* One more frame may be lost, until there have been enough. */
 static bool may_lose_a_frame(void)
 {
-	if (__atomic_add_fetch(&shared->poisoned, 1, __ATOMIC_RELAXED) <= shared->poison_max)
+	if (__atomic_sub_fetch(&shared->may_break, 1, __ATOMIC_RELAXED) >= 0)
 		return true;
-	__atomic_sub_fetch(&shared->poisoned, 1, __ATOMIC_RELAXED);
+	__atomic_add_fetch(&shared->may_break, 1, __ATOMIC_RELAXED);
 	return false;
 }
 
-/* The frame that KSM shares among most is the most interesting. */
+static void frame_is_spared(void)
+{
+	__atomic_add_fetch(&shared->may_break, 1, __ATOMIC_RELAXED);
+}
+
+/* The frame that KSM shares among the most pages is the most interesting. */
 static long find_merged(struct op_args *args)
 {
 	size_t i, n;
@@ -354,19 +359,46 @@ static long find_merged(struct op_args *args)
 	return -ENOENT;
 }
 
-/* Breaking it kills whoever does: that SIGBUS is as good as a return. */
+/*
+ * Breaking it kills the caller: that SIGBUS is as good as a return. It names
+ * any of the addresses at which this process maps the KSM page.
+ */
 static int inject(char *at, int how)
 {
 	int err;
 
-	if (sigsetjmp(*guard_begin(), 0))
+	if (sigsetjmp(*guard_begin(NULL), 0))
 		return 0;
 	err = madvise(at, PAGE_BYTES, how) ? -errno : 0;
 	guard_end();
 	return err;
 }
 
-/* Without one that can go offline there would be nothing to test with any more. */
+/* What is taken away softly is lost for nobody. */
+static int inject_in(size_t i, int how)
+{
+	struct stress_page *page = &me->page[i];
+	struct broken *broken;
+	uint64_t pfn;
+	int err;
+
+	if (how == MADV_SOFT_OFFLINE)
+		return inject(page->at, how);
+	/* There, and not in swap, or lost already */
+	page_check(i);
+	if (!page->id.version)
+		return -EAGAIN;
+	pfn = page_pfn(0, page->at);
+	broken = broken_begin(&page->id);
+	if (!broken)
+		return -EAGAIN;
+	err = inject(page->at, how);
+	if (!broken_end(broken, page->at, pfn) && !err)
+		stress_fail("hwpoison of page %zu at %p breaks no frame", i, page->at);
+	return err;
+}
+
+/* Without a block that can go offline, tests would have nothing to work with. */
 static bool spoils_last_block(const char *at)
 {
 	return block_is_last(page_pfn(0, at) / memory_block_pages());
@@ -382,7 +414,7 @@ static int break_frame(struct op_args *args, int how)
 		return -EDQUOT;
 	i = find_merged(args);
 	if (i < 0) {
-		__atomic_sub_fetch(&shared->poisoned, 1, __ATOMIC_RELAXED);
+		frame_is_spared();
 		return i;
 	}
 	args->first = i;
@@ -394,12 +426,12 @@ static int break_frame(struct op_args *args, int how)
 	if (spoils || !me->page[i].id.version || me->page[i].lazy)
 		err = -EAGAIN;
 	else
-		err = inject(me->page[i].at, how);
+		err = inject_in(i, how);
 	page_check(i);
 	pages_unlock(i, 1);
 	frames_unlock();
 	if (err == -EAGAIN)
-		__atomic_sub_fetch(&shared->poisoned, 1, __ATOMIC_RELAXED);
+		frame_is_spared();
 	return err;
 }
 

@@ -16,7 +16,7 @@
 
 #include "stress.h"
 
-/* At a time, of one life. */
+/* At a time, for each life. */
 #define CHILDREN 3
 
 static struct child {
@@ -69,7 +69,7 @@ static void become_child(struct life *life)
 
 /*
  * Forks while no page is being written. The child's life begins as a copy of
- * ours, made before, for in ours things go on.
+ * ours, made beforehand, because ours changes in the meantime.
  */
 static struct child *fork_life(void)
 {
@@ -113,7 +113,7 @@ static void child_writes(uint64_t *random, int n)
 	}
 }
 
-/* All that was inherited is right, some is written, and then it still is. */
+/* Everything inherited is right; some is written, and then it is still right. */
 static void child_lives(uint64_t random)
 {
 	uint64_t seed = random;
@@ -176,23 +176,28 @@ int op_exec(struct op_args *args)
 
 /*
  * Returns whether it was written to. A broken frame cannot be; its owner will
- * notice, or finds what was there if there is another copy of it, in swap.
+ * notice, or finds the old content if swap has another copy of it. The first
+ * word makes the frame the child's own, which nobody breaks.
  */
-static bool poke_page(pid_t pid, char *at, const uint64_t *words)
+static bool poke_page(pid_t pid, const struct stress_page *page, const uint64_t *words)
 {
+	double since = seconds_now() - shared->start;
 	size_t i;
+	int err;
 
 	for (i = 0; i < PAGE_BYTES / sizeof(*words); i++) {
-		if (!ptrace(PTRACE_POKEDATA, pid, (uint64_t *)at + i, words[i]))
+		if (!ptrace(PTRACE_POKEDATA, pid, (uint64_t *)page->at + i, words[i]))
 			continue;
-		if (!shared->poisoned)
-			stress_fail("ptrace pokes at %p: %m", at);
+		err = errno;
+		if (i || !broken_explains(pid, page->at, &page->id, since))
+			stress_fail("ptrace pokes word %zu at %p: %s", i, page->at,
+				    strerror(err));
 		return false;
 	}
 	return true;
 }
 
-/* A child that stands still has pages written from outside. */
+/* While a child stands still, pages of it are written from outside. */
 int op_ptrace(struct op_args *args)
 {
 	uint64_t *words = (uint64_t *)shared->buffer[life_index(me)];
@@ -216,7 +221,7 @@ int op_ptrace(struct op_args *args)
 		struct identity id = page_draw_identity(i, &random);
 
 		page_build(words, &id);
-		if (poke_page(child->pid, child->life->page[i].at, words)) {
+		if (poke_page(child->pid, &child->life->page[i], words)) {
 			child->life->page[i].id = id;
 			child->life->page[i].lazy = 0;
 		}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Operations on the machine, which meet all lives at once: swap, compaction,
- * memory that goes, other processes' pages, and every setting of KSM with
+ * Operations on the machine, which affect all lives at once: swap, compaction,
+ * memory that is removed, other processes' pages, and every setting of KSM with
  * random legal values; see stress.h.
  */
 
@@ -186,6 +186,32 @@ int op_numa_balancing(struct op_args *args)
 	return err;
 }
 
+/* Reclaim works in another way from now on, and all pages change lists. */
+int op_generations(struct op_args *args)
+{
+	static const char * const values[] = { "0", "1", "3", "7" };
+	uint64_t random = args->random;
+
+	return file_write(LRU_GEN, values[draw(&random, 4)]);
+}
+
+int op_cpu_offline(struct op_args *args)
+{
+	uint64_t random = args->random;
+	int err;
+
+	err = file_write(LAST_CPU, "0");
+	sleep_ms(draw(&random, 30));
+	file_write(LAST_CPU, "1");
+	return err;
+}
+
+void machine_restore(void)
+{
+	file_write(LRU_GEN, "0");
+	file_write(LAST_CPU, "1");
+}
+
 static struct life *draw_other(uint64_t *random)
 {
 	struct life *life = &shared->life[draw(random, OWNERS)];
@@ -193,7 +219,7 @@ static struct life *draw_other(uint64_t *random)
 	return life->used && life->pid ? life : NULL;
 }
 
-/* Addresses that may be out of date: nothing but an error may come of it. */
+/* Addresses that may be outdated: the worst result must be an error. */
 static size_t some_pages(struct life *life, uint64_t *random, void **at)
 {
 	size_t first = draw(random, PAGES - SOME);
@@ -268,7 +294,7 @@ static void read_all(const char *path)
 	close(fd);
 }
 
-/* Who looks on must not disturb, and no counter may ever be below zero. */
+/* Reading must not disturb, and no counter may ever be below zero. */
 int op_read_files(struct op_args *args)
 {
 	static const char * const files[] = { "smaps", "ksm_stat", "ksm_merging_pages",
@@ -315,7 +341,7 @@ int op_run_unmerge(struct op_args *args)
 	return err;
 }
 
-/* Legal values for what an advisor has in hand are refused, and rightly. */
+/* Legal values are refused while an advisor sets them, and rightly so. */
 int op_pages_to_scan(struct op_args *args)
 {
 	uint64_t random = args->random;
@@ -351,7 +377,7 @@ int op_use_zero_pages(struct op_args *args)
 	return ksm_set("use_zero_pages", draw(&random, 2));
 }
 
-/* Only while nothing is merged: sometimes it is tried with something. */
+/* Only while nothing is merged; sometimes it is tried with merged pages. */
 static int set_unmerged(const char *name, long value, uint64_t *random)
 {
 	int err;

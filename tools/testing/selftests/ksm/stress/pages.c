@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The pages of a life: what they bear, whether they do, and what is reported
- * if they do not; see stress.h.
+ * The pages of a life: what they must bear, whether they do, and what is
+ * reported if they do not; see stress.h.
  */
 
 #include <errno.h>
@@ -29,30 +29,11 @@ struct stamp {
 #define STAMP_WORDS (sizeof(struct stamp) / sizeof(uint64_t))
 #define SUM_AT (offsetof(struct stamp, sum) / sizeof(uint64_t))
 
-struct stress_shared *shared;
-int shared_fd = -1;
-struct life *me;
-
-uint64_t derive(uint64_t seed, uint64_t n)
-{
-	uint64_t x = seed + (n + 1) * 0x9e3779b97f4a7c15ULL;
-
-	x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ULL;
-	x = (x ^ (x >> 27)) * 0x94d049bb133111ebULL;
-	return x ^ (x >> 31);
-}
-
-uint64_t draw(uint64_t *state, uint64_t below)
-{
-	*state = derive(*state, 0);
-	return *state % below;
-}
-
 /* ------------------------------------------------------------- contents */
 
 /*
- * Those of everyone with odd versions have the stamp at the end, and nothing
- * but the stamp tells them apart: a comparison has to go all the way.
+ * Pages of everyone with odd versions have the stamp at the end. Only the stamp
+ * distinguishes them, so a comparison has to go all the way.
  */
 static bool stamp_is_last(const struct identity *id)
 {
@@ -119,8 +100,8 @@ bool page_holds(const void *page, const struct identity *id)
 }
 
 /*
- * Many pages of few contents, which all lives share; zeroes; and contents that
- * nobody else has, so that no two writes are alike.
+ * Many pages with few contents, which all lives share; zeroes; and contents
+ * that nobody else has, so that no two writes are the same.
  */
 struct identity page_draw_identity(size_t i, uint64_t *random)
 {
@@ -196,7 +177,7 @@ static void print_frame(const void *at)
 	printf("\n");
 }
 
-/* One report alone: the first. What others find is most likely the same. */
+/* Only the first report counts. What others find is most likely the same. */
 static bool first_to_fail(void)
 {
 	return !__atomic_exchange_n(&shared->failed, true, __ATOMIC_SEQ_CST);
@@ -229,9 +210,11 @@ static void page_fail(size_t i, const char *what)
 	       (unsigned long long)page->id.version, page->lazy ? ", or be zero" : "");
 	printf("#   written at %.3f s, right at %.3f s\n", page->written, page->checked);
 	print_frame(page->at);
-	print_contents((uint64_t *)page->at, &page->id);
 	print_file("/proc/self/ksm_stat");
 	print_life();
+	/* Do this last: accessing an unreadable page is fatal. */
+	fflush(stdout);
+	print_contents((uint64_t *)page->at, &page->id);
 	fflush(stdout);
 	_exit(1);
 }
@@ -255,9 +238,13 @@ void stress_fail(const char *format, ...)
 
 static __thread sigjmp_buf guard;
 static __thread int guarded;
+static __thread const char *guarded_page;
+static __thread double guarded_since;
 
-sigjmp_buf *guard_begin(void)
+sigjmp_buf *guard_begin(const char *at)
 {
+	guarded_page = at;
+	guarded_since = seconds_now() - shared->start;
 	__atomic_store_n(&guarded, 1, __ATOMIC_SEQ_CST);
 	return &guard;
 }
@@ -267,10 +254,16 @@ void guard_end(void)
 	__atomic_store_n(&guarded, 0, __ATOMIC_SEQ_CST);
 }
 
-/* A frame that the stress broke is lost for all its users; nothing else is. */
+/*
+ * All users lose a frame that the stress broke, and nothing else is lost. This
+ * handler checks the address and the kind of the fault; the rest is checked
+ * outside.
+ */
 static void on_fault(int sig, siginfo_t *info, void *context)
 {
-	if (sig == SIGBUS && guarded && shared->poisoned &&
+	const char *at = (char *)((uintptr_t)info->si_addr & ~(PAGE_BYTES - 1));
+
+	if (sig == SIGBUS && guarded && (!guarded_page || at == guarded_page) &&
 	    (info->si_code == BUS_MCEERR_AR || info->si_code == BUS_MCEERR_AO)) {
 		guarded = 0;
 		siglongjmp(guard, 1);
@@ -290,7 +283,10 @@ static void page_replace(size_t i)
 {
 	char *at = me->page[i].at;
 
+	if (!broken_explains(0, at, &me->page[i].id, guarded_since))
+		page_fail(i, "lost, though no frame of it was broken");
 	__atomic_add_fetch(&shared->lost, 1, __ATOMIC_RELAXED);
+	me->page[i].losses++;
 	if (mmap(at, PAGE_BYTES, PROT_READ | PROT_WRITE,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != at)
 		stress_fail("mmap: %s", strerror(errno));
@@ -315,7 +311,7 @@ void page_write(size_t i, const struct identity *id)
 {
 	struct stress_page *page = &me->page[i];
 
-	if (sigsetjmp(*guard_begin(), 0)) {
+	if (sigsetjmp(*guard_begin(page->at), 0)) {
 		page_replace(i);
 		return;
 	}
@@ -333,12 +329,12 @@ void page_check(size_t i)
 	static const struct identity zero;
 	bool good, became_zero = false;
 
-	if (sigsetjmp(*guard_begin(), 0)) {
+	if (sigsetjmp(*guard_begin(page->at), 0)) {
 		page_replace(i);
 		return;
 	}
 	good = page_holds(page->at, &page->id);
-	/* It may become zero while one looks; then it stays so. */
+	/* It may become zero during the check; then it stays so. */
 	if (!good && page->lazy)
 		became_zero = page_holds(page->at, &zero);
 	guard_end();
@@ -356,7 +352,7 @@ void page_flip(size_t i)
 	shared->flipped_page = i;
 }
 
-/* In ascending order, so that two who lock pages cannot wait for each other. */
+/* In ascending order, so that two threads that lock pages cannot deadlock. */
 void pages_lock(size_t first, size_t count)
 {
 	size_t i;
@@ -385,7 +381,7 @@ void pages_check_all(void)
 	}
 }
 
-/* With guards around: the life's own stacks and heap are not to join in. */
+/* With guards around them: the life's own stacks and heap must not join. */
 void pages_map(void)
 {
 	char *small = mem_map(SMALL);

@@ -3,10 +3,10 @@
  * Integrity under stress: what its files share.
  *
  * Processes (lives) own pages. Each page bears a stamp: owner, address, version
- * and a checksum of all of it; what it ought to bear stands in memory that KSM
+ * and a checksum of all of it. What it must bear is kept in memory that KSM
  * never merges. Operations on the pages and on the machine are drawn from one
- * table. Which ones, in which order and with which arguments follows from the
- * seed; how they meet each other does not.
+ * table. The seed determines which ones, in which order and with which
+ * arguments; but not how they meet each other.
  */
 #ifndef KSM_STRESS_H
 #define KSM_STRESS_H
@@ -25,7 +25,7 @@
 #define CHAOS OWNERS
 #define FIRST_CHILD (CHAOS + 1)
 
-/* Pages of a life: some that move about singly, and a huge page's worth. */
+/* Pages of a life: some that move about singly, and a huge page. */
 #define SMALL 192
 #define LARGE 512
 #define PAGES (SMALL + LARGE)
@@ -36,6 +36,8 @@
 #define FILE_BLOCKS (FILE_READ + LIVES * FILE_OWN)
 
 #define RECENT 40
+/* Frames that may be broken in a run */
+#define BROKEN_MAX 1024
 #define OPS_MAX 64
 
 /* Owners that are no process */
@@ -60,6 +62,20 @@ struct stress_page {
 	float checked;
 	/* Given to MADV_FREE: may become zeroes until it is written. */
 	uint8_t lazy;
+	/* How often its frame was lost, and it began anew */
+	uint16_t losses;
+};
+
+/* A frame that was broken on purpose, and its possible victims; broken.c */
+struct broken {
+	bool used;
+	struct identity id;
+	uint64_t pfn;
+	/* What pagemap shows where it was mapped */
+	uint64_t entry;
+	/* Of the run; until is 0 while it is being broken. */
+	double from;
+	double until;
 };
 
 struct recent {
@@ -86,10 +102,14 @@ struct life {
 	struct stress_page page[PAGES];
 };
 
-/* What the machine must have; ops whose need is not met are left out. */
+/* What the machine must have; operations without it are left out. */
 enum op_need { NEED_NONE, NEED_SWAP, NEED_NODES, NEED_BLOCKS, NEED_POISON, NEED_LOOP,
-	       NEED_URING, NEED_UFFD, NEED_COLLAPSE, NEED_NUMA_BALANCING, NEED_WORKERS,
-	       NEED_SMART, NEED_ADVISOR, NEEDS };
+	       NEED_URING, NEED_UFFD, NEED_COLLAPSE, NEED_NUMA_BALANCING, NEED_GENERATIONS,
+	       NEED_CPUS, NEED_WORKERS, NEED_SMART, NEED_ADVISOR, NEEDS };
+
+#define LRU_GEN		"/sys/kernel/mm/lru_gen/enabled"
+/* Of the VM's, which has two or more. */
+#define LAST_CPU	"/sys/devices/system/cpu/cpu1/online"
 
 struct op_count {
 	uint64_t done;
@@ -110,10 +130,11 @@ struct stress_shared {
 	uint64_t writes;
 	uint64_t reads;
 	uint64_t ended;
-	long poisoned;
-	long poison_max;
+	long may_break;
+	long nr_broken;
+	struct broken broken[BROKEN_MAX];
 	long lost;
-	/* What the first to fail said; the rest of its report may be far above. */
+	/* The first failure's message; the rest of its report may be far above. */
 	char reason[160];
 	/* The page that the self-test damaged, and the one that was reported. */
 	long flipped_page;
@@ -141,9 +162,13 @@ static inline bool stress_stops(void)
 	       __atomic_load_n(&shared->failed, __ATOMIC_RELAXED);
 }
 
+/* shared.c */
 /* Random numbers: a state to draw from, or one that follows from two numbers. */
 uint64_t draw(uint64_t *state, uint64_t below);
 uint64_t derive(uint64_t seed, uint64_t n);
+void life_begin(struct life *life, int parent);
+struct life *life_new(int parent);
+void life_free(struct life *life);
 
 /* pages.c */
 void pages_map(void);
@@ -159,21 +184,27 @@ void page_set_zero(size_t i);
 void page_set_lazy(size_t i);
 void pages_check_all(void);
 void page_flip(size_t i);
-/* For system calls that SIGBUS may end: if (!sigsetjmp(*guard_begin(), 0)). */
-sigjmp_buf *guard_begin(void);
+/*
+ * Use this where SIGBUS may hit that page, or any page if it is NULL: if
+ * (!sigsetjmp(*guard_begin(at), 0)).
+ */
+sigjmp_buf *guard_begin(const char *at);
 void guard_end(void);
 void guard_install(void);
 void stress_fail(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
 
-/* life.c */
-struct life *life_new(int parent);
-void life_free(struct life *life);
-/* These do not return. */
+/* broken.c */
+struct broken *broken_begin(const struct identity *id);
+bool broken_end(struct broken *broken, const char *at, uint64_t before);
+bool broken_explains(pid_t pid, const char *at, const struct identity *id, double since);
+bool broken_explains_any(size_t first, size_t count, double since);
+
+/* life.c: these do not return. */
 void life_owner(int index, uint64_t number);
 void life_chaos(void);
 void life_after_exec(int index);
 
-/* ops.c */
+/* table.c */
 struct op_args {
 	uint64_t random;
 	size_t first;
@@ -194,6 +225,7 @@ struct stress_op {
 extern const struct stress_op stress_ops[];
 extern const size_t nr_stress_ops;
 
+/* ops.c */
 void ops_probe(void);
 /* Leaves the operation out; false if there is none of that name. */
 bool ops_without(const char *name);
@@ -203,7 +235,10 @@ void op_run(size_t op, uint64_t random);
 size_t op_choose(enum op_scope scope, uint64_t seed, uint64_t n);
 size_t ops_of(enum op_scope scope);
 int ops_missing(void);
+const char *op_dropped(size_t op);
 void ops_report(void);
+/* One line, whose numbers tools can add up */
+void ops_print_counts(void);
 void ops_print_recent(const struct life *life);
 
 /* ops_pages.c */
@@ -248,6 +283,8 @@ int op_move_others(struct op_args *args);
 int op_migrate_others(struct op_args *args);
 int op_process_madvise(struct op_args *args);
 int op_numa_balancing(struct op_args *args);
+int op_generations(struct op_args *args);
+int op_cpu_offline(struct op_args *args);
 int op_read_files(struct op_args *args);
 int op_run_stop(struct op_args *args);
 int op_run_unmerge(struct op_args *args);
@@ -261,13 +298,15 @@ int op_merge_across_nodes(struct op_args *args);
 int op_prune(struct op_args *args);
 int op_advisor_mode(struct op_args *args);
 int op_advisor_limits(struct op_args *args);
-/* Holders keep broken frames and memory that goes apart; ends with a process. */
+/* Keeps broken frames and removed memory apart; released when a process ends. */
 void frames_lock(void);
 void frames_unlock(void);
 void unpoison_all(void);
 void print_ksm_frames(void);
 void blocks_online(void);
-/* Is it the only block that can go offline as yet? */
+/* Switches on again what an operation has switched off. */
+void machine_restore(void);
+/* Is it the only block left that can go offline? */
 bool block_is_last(uint64_t block);
 
 #endif

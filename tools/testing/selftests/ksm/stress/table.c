@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The table of all operations; see stress.h.
+ */
+
+#include "stress.h"
+
+const struct stress_op stress_ops[] = {
+	{ "fork", ON_PAGES, 12, NEED_NONE, op_fork },
+	{ "kill", ON_PAGES, 4, NEED_NONE, op_kill },
+	{ "exec", ON_PAGES, 2, NEED_NONE, op_exec },
+	{ "ptrace write", ON_PAGES, 2, NEED_NONE, op_ptrace },
+	{ "mremap", ON_PAGES, 10, NEED_NONE, op_mremap },
+	{ "munmap", ON_PAGES, 1, NEED_NONE, op_munmap },
+	{ "partial munmap", ON_PAGES, 8, NEED_NONE, op_munmap_part },
+	{ "mprotect", ON_PAGES, 8, NEED_NONE, op_mprotect },
+	{ "mlock", ON_PAGES, 4, NEED_NONE, op_mlock },
+	{ "MADV_DONTNEED", ON_PAGES, 6, NEED_NONE, op_dontneed },
+	{ "MADV_FREE", ON_PAGES, 6, NEED_NONE, op_free },
+	{ "MADV_PAGEOUT", ON_PAGES, 6, NEED_SWAP, op_pageout },
+	{ "MADV_COLD", ON_PAGES, 3, NEED_NONE, op_cold },
+	{ "MADV_COLLAPSE", ON_PAGES, 4, NEED_COLLAPSE, op_collapse },
+	{ "MADV_HUGEPAGE", ON_PAGES, 4, NEED_COLLAPSE, op_hugepage },
+	{ "MADV_MERGEABLE", ON_PAGES, 14, NEED_NONE, op_mergeable },
+	{ "MADV_UNMERGEABLE", ON_PAGES, 5, NEED_NONE, op_unmergeable },
+	{ "prctl on", ON_PAGES, 3, NEED_NONE, op_prctl_on },
+	{ "prctl off", ON_PAGES, 2, NEED_NONE, op_prctl_off },
+	{ "move_pages", ON_PAGES, 6, NEED_NODES, op_move_pages },
+	{ "soft offline", ON_PAGES, 2, NEED_POISON, op_soft_offline },
+	{ "hwpoison", ON_PAGES, 2, NEED_POISON, op_hwpoison },
+	{ "clear_refs", ON_PAGES, 2, NEED_NONE, op_clear_refs },
+	{ "O_DIRECT read", ON_PAGES, 6, NEED_LOOP, op_direct_read },
+	{ "O_DIRECT write", ON_PAGES, 6, NEED_LOOP, op_direct_write },
+	{ "io_uring", ON_PAGES, 4, NEED_URING, op_uring },
+	{ "userfaultfd", ON_PAGES, 4, NEED_UFFD, op_uffd_wp },
+	{ "swap off and on", ON_SYSTEM, 2, NEED_SWAP, op_swap },
+	{ "compaction", ON_SYSTEM, 2, NEED_NONE, op_compact },
+	{ "memory offline", ON_SYSTEM, 2, NEED_BLOCKS, op_offline },
+	{ "move_pages of others", ON_SYSTEM, 6, NEED_NODES, op_move_others },
+	{ "migrate_pages", ON_SYSTEM, 2, NEED_NODES, op_migrate_others },
+	{ "process_madvise", ON_SYSTEM, 6, NEED_SWAP, op_process_madvise },
+	{ "NUMA balancing", ON_SYSTEM, 1, NEED_NUMA_BALANCING, op_numa_balancing },
+	{ "generations", ON_SYSTEM, 2, NEED_GENERATIONS, op_generations },
+	{ "CPU offline", ON_SYSTEM, 1, NEED_CPUS, op_cpu_offline },
+	{ "read files", ON_SYSTEM, 4, NEED_NONE, op_read_files },
+	{ "run 0", ON_SYSTEM, 4, NEED_NONE, op_run_stop },
+	{ "run 2", ON_SYSTEM, 3, NEED_NONE, op_run_unmerge },
+	{ "pages_to_scan", ON_SYSTEM, 3, NEED_NONE, op_pages_to_scan },
+	{ "sleep_millisecs", ON_SYSTEM, 3, NEED_NONE, op_sleep_millisecs },
+	{ "scan_threads", ON_SYSTEM, 3, NEED_WORKERS, op_scan_threads },
+	{ "smart_scan", ON_SYSTEM, 3, NEED_SMART, op_smart_scan },
+	{ "use_zero_pages", ON_SYSTEM, 3, NEED_NONE, op_use_zero_pages },
+	{ "max_page_sharing", ON_SYSTEM, 2, NEED_NONE, op_max_page_sharing },
+	{ "merge_across_nodes", ON_SYSTEM, 2, NEED_NODES, op_merge_across_nodes },
+	{ "prune_millisecs", ON_SYSTEM, 2, NEED_NONE, op_prune },
+	{ "advisor_mode", ON_SYSTEM, 1, NEED_ADVISOR, op_advisor_mode },
+	{ "advisor's limits", ON_SYSTEM, 1, NEED_ADVISOR, op_advisor_limits },
+};
+
+const size_t nr_stress_ops = sizeof(stress_ops) / sizeof(stress_ops[0]);
