@@ -4,18 +4,21 @@
  */
 #include <string.h>
 
-#include "ksmctl.h"
+#include "ksmadm.h"
 
 static int get_run(int argc, char **argv)
 {
-	static const char *const options[] = { "json", NULL };
-	struct json json = { .out = stdout };
+	static const struct option options[] = {
+		{ "json", no_argument, NULL, 'j' },
+		{ 0 }
+	};
 	bool wanted[NR_SETTINGS] = { false };
+	struct json_object *json = NULL;
 	bool as_json = false;
 	struct values v;
 	int key;
 
-	while (next_option(argc, argv, options) == 0)
+	while (next_option(argc, argv, options) == 'j')
 		as_json = true;
 	for (; optind < argc; optind++) {
 		key = setting_find(argv[optind], strlen(argv[optind]));
@@ -26,7 +29,7 @@ static int get_run(int argc, char **argv)
 	ksm_require();
 	values_read(&v);
 	if (as_json)
-		json_begin(&json, NULL, '{');
+		json = json_new();
 	for (key = 0; key < NR_SETTINGS; key++) {
 		bool all = !memchr(wanted, true, sizeof(wanted));
 
@@ -38,13 +41,13 @@ static int get_run(int argc, char **argv)
 		} else if (!as_json) {
 			printf("%s=%s\n", settings[key].name, v.text[key]);
 		} else if (key == ADVISOR_MODE) {
-			json_string(&json, settings[key].name, v.text[key]);
+			json_add_string(json, settings[key].name, v.text[key]);
 		} else {
-			json_number(&json, settings[key].name, setting_number(&v, key));
+			json_add_number(json, settings[key].name, setting_number(&v, key));
 		}
 	}
 	if (as_json)
-		json_end(&json, '}');
+		json_print(json);
 	return 0;
 }
 
@@ -53,7 +56,7 @@ const struct verb get_verb = {
 	.synopsis = "[--json] [KEY]...",
 	.summary = "show the settings",
 	.help =
-	"Prints the settings, or those named, as KEY=VALUE: what 'ksmctl set' takes.\n"
+	"Prints the settings, or those named, as KEY=VALUE: what 'ksmadm set' takes.\n"
 	"What this kernel does not have is left out; asked for by name, it is an error.\n\n"
 	"  --json  as JSON\n",
 	.run = get_run,
@@ -61,10 +64,13 @@ const struct verb get_verb = {
 
 static bool persist_option(int argc, char **argv)
 {
-	static const char *const options[] = { "persist", NULL };
+	static const struct option options[] = {
+		{ "persist", no_argument, NULL, 'p' },
+		{ 0 }
+	};
 	bool persist = false;
 
-	while (next_option(argc, argv, options) == 0)
+	while (next_option(argc, argv, options) == 'p')
 		persist = true;
 	return persist;
 }
@@ -92,12 +98,12 @@ const struct verb set_verb = {
 	.summary = "change settings, all or none",
 	.help =
 	"Changes settings: all of them, or none if one cannot be. Keys and values are\n"
-	"those of the files in /sys/kernel/mm/ksm; 'ksmctl get' lists them. They are\n"
+	"those of the files in /sys/kernel/mm/ksm; 'ksmadm get' lists them. They are\n"
 	"written in an order that works, whatever the order given.\n\n"
 	"max_page_sharing and merge_across_nodes change only while nothing is merged;\n"
 	"pages_to_scan is not ours to set while advisor_mode is scan-time.\n\n"
-	"  --persist  also for the time after the next boot: in /etc/ksmctl.conf, which\n"
-	"             ksmctl.service applies\n",
+	"  --persist  also for the time after the next boot: in /etc/ksmadm.conf, which\n"
+	"             ksmadm.service applies\n",
 	.run = set_run,
 };
 
@@ -124,14 +130,14 @@ const struct verb reset_verb = {
 	.summary = "set everything as it is after boot",
 	.help =
 	"Gives all settings the values that the kernel starts with; KSM does not scan\n"
-	"then. What is merged stays merged, see 'ksmctl unmerge'.\n\n"
-	"  --persist  also drops the settings from /etc/ksmctl.conf\n",
+	"then. What is merged stays merged, see 'ksmadm unmerge'.\n\n"
+	"  --persist  also drops the settings from /etc/ksmadm.conf\n",
 	.run = reset_run,
 };
 
 static int apply_run(int argc, char **argv)
 {
-	static const char *const options[] = { NULL };
+	static const struct option options[] = { { 0 } };
 	struct values want, current;
 
 	next_option(argc, argv, options);
@@ -152,8 +158,8 @@ const struct verb apply_verb = {
 	.synopsis = "[FILE]",
 	.summary = "set what the configuration says; run at boot",
 	.help =
-	"Sets what FILE, or /etc/ksmctl.conf, says: lines KEY=VALUE, comments begin with\n"
+	"Sets what FILE, or /etc/ksmadm.conf, says: lines KEY=VALUE, comments begin with\n"
 	"#. With an error in it, nothing is set. A setting that this kernel does not have\n"
-	"is left out with a warning. ksmctl.service runs this at boot.\n",
+	"is left out with a warning. ksmadm.service runs this at boot.\n",
 	.run = apply_run,
 };

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The configuration, /etc/ksmctl.conf: lines KEY=VALUE that 'ksmctl apply' sets
- * at boot. It is the administrator's file: comments, and what is not changed,
- * stay as they are. A new version takes the place of the old one in one step.
+ * The configuration, /etc/ksmadm.conf: lines KEY=VALUE that 'ksmadm apply' sets
+ * at boot. The file belongs to the administrator: comments and unchanged lines
+ * stay as they are. A new version replaces the old one in one step.
  */
 #include <ctype.h>
 #include <errno.h>
@@ -12,13 +12,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "ksmctl.h"
+#include "ksmadm.h"
 
 struct config {
 	char temporary[512];
 };
 
-/* Cuts comment and white space off; what is left may be empty. */
+/* Removes comment and white space; the rest may be empty. */
 static char *strip(char *line)
 {
 	char *end;
@@ -32,7 +32,7 @@ static char *strip(char *line)
 	return line;
 }
 
-/* The setting that a line is about, or -1 */
+/* The setting that a line sets, or -1 */
 static int line_key(const char *line)
 {
 	char copy[256], *text;
@@ -42,7 +42,7 @@ static int line_key(const char *line)
 	return setting_find(text, strcspn(text, "="));
 }
 
-/* All of it is checked before anything is used. */
+/* Checks all of it before using anything. */
 void config_read(struct values *v)
 {
 	unsigned int number = 0;
@@ -68,15 +68,15 @@ void config_read(struct values *v)
 	fclose(f);
 }
 
-/* What to do with a setting's line, of those that there are */
+/* What to do with the lines of each setting */
 struct edit {
-	struct values put;	/* gets this value, or is added with it */
+	struct values put;	/* lines get this value, or a line is added */
 	bool drop[NR_SETTINGS];
 };
 
 /*
- * Whose pages_to_scan is depends on the mode: what is written of the one must
- * not contradict what earlier lines have of the other.
+ * The mode decides who sets pages_to_scan, so what is written of the one must
+ * not contradict what earlier lines say of the other.
  */
 static void edit_for(struct edit *e, const struct values *want, bool forget)
 {
@@ -126,7 +126,7 @@ static int write_config(FILE *to, const struct values *want, bool forget)
 		return errno;
 	edit_for(&edit, want, forget);
 	if (!from)
-		fputs("# Settings of KSM that ksmctl.service sets at boot; see ksmctl(8).\n", to);
+		fputs("# Settings of KSM that ksmadm.service sets at boot; see ksmadm(8).\n", to);
 	else
 		copy_lines(from, to, &edit);
 	if (from)
@@ -139,7 +139,7 @@ static int write_config(FILE *to, const struct values *want, bool forget)
 	return 0;
 }
 
-/* Writes a new version beside the old one, or fails. */
+/* Writes a new version beside the old one, or exits. */
 struct config *config_prepare(const struct values *want, bool forget)
 {
 	struct config *c = calloc(1, sizeof(*c));
@@ -167,18 +167,18 @@ struct config *config_prepare(const struct values *want, bool forget)
 	return c;
 }
 
-/* What is written is for the unit; whether that will run is easy to forget. */
+/* The file is for the unit, and it is easy to forget to enable that. */
 static void check_unit(void)
 {
-	static const char unit[] = "/etc/systemd/system/multi-user.target.wants/ksmctl.service";
+	static const char unit[] = "/etc/systemd/system/multi-user.target.wants/ksmadm.service";
 	struct stat st;
 
 	if (!access("/run/systemd/system", F_OK) && lstat(unit, &st) && errno == ENOENT &&
 	    !strcmp(config_path, CONFIG_PATH))
-		warn("it has no effect at boot before: systemctl enable ksmctl");
+		warn("it has no effect at boot before: systemctl enable ksmadm");
 }
 
-/* Returns 0 or an error's number; there is nothing to do without @c. */
+/* Returns 0 or an error's number; does nothing if @c is NULL. */
 int config_commit(struct config *c)
 {
 	int err = 0;

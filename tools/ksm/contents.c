@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * What is in pages that are not merged: reads a process's memory twice, and
- * tells which pages change, which are zeroes, and which have an equal in the
- * same process. The kernel does not tell that by page.
+ * finds the pages that change, those full of zeroes, and those that have an
+ * equal in the same process. The kernel does not report that by page.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "ksmctl.h"
+#include "ksmadm.h"
 
 /* Of /proc/PID/pagemap */
 #define PM_PRESENT	(1ULL << 63)
@@ -25,10 +25,10 @@
 
 #define PIECE		512
 
-/* More is too much to keep a hash of each page: 64 GiB of pages of 4 KiB. */
+/* More than this is too much to keep a hash of each page: 64 GiB of 4 KiB pages. */
 #define MAX_PAGES	(16ULL << 20)
 
-/* A page is none (0), zeroes, or anything else. */
+/* A page has no hash (0), is full of zeroes, or anything else. */
 #define HASH_NONE	0
 #define HASH_ZEROES	1
 
@@ -70,7 +70,7 @@ static bool is_zero_page(int flags_fd, uint64_t entry)
 	return last;
 }
 
-/* Counts what is mapped to the zero page. Returns 0, or EPERM but for root. */
+/* Counts pages mapped to the zero page. Returns 0, or EPERM unless root. */
 int zero_pages_count(pid_t pid, unsigned long long start, unsigned long long end,
 		     long long *pages)
 {
@@ -114,7 +114,7 @@ static uint64_t hash_page(const unsigned char *page, size_t bytes)
 	return hash > HASH_ZEROES ? hash : hash + 2;
 }
 
-/* The hash of each page of its own that the range has; elsewhere HASH_NONE */
+/* Hashes the process's own pages in the range; others get HASH_NONE */
 static void hash_range(struct reader *r, const struct content_range *range, uint64_t *hashes)
 {
 	unsigned long long first = range->start / r->page_bytes;
@@ -147,7 +147,7 @@ static int by_value(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* Whether the sorted @all has a second one that equals @hash */
+/* Whether the sorted @all has another one that equals @hash */
 static bool has_equal(const uint64_t *all, size_t nr, uint64_t hash)
 {
 	const uint64_t *at = bsearch(&hash, all, nr, sizeof(hash), by_value);
@@ -183,7 +183,7 @@ static size_t range_pages(const struct content_range *range, size_t bytes)
 	return (size_t)((range->end - range->start) / bytes);
 }
 
-/* Hashes all there is in @ranges, one after the other, to @hashes. */
+/* Hashes all pages in @ranges, one after the other, into @hashes. */
 static void hash_all(struct reader *r, const struct content_range *ranges, size_t nr,
 		     uint64_t *hashes)
 {

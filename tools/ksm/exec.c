@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * ksmctl exec: runs a program whose whole address space is registered for
- * merging, and that of its children.
+ * ksmadm exec: runs a program with its whole address space registered for
+ * merging, as well as that of its children.
  */
 #include <errno.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
-#include "ksmctl.h"
+#include "ksmadm.h"
 
 #ifndef PR_SET_MEMORY_MERGE
 #define PR_SET_MEMORY_MERGE	67
@@ -16,7 +16,7 @@
 
 static int exec_run(int argc, char **argv)
 {
-	static const char *const options[] = { NULL };
+	static const struct option options[] = { { 0 } };
 	char run[VALUE_BYTES];
 	int err;
 
@@ -30,8 +30,8 @@ static int exec_run(int argc, char **argv)
 			fail(EXIT_NO_KSM, "exec: this kernel has no merging of whole processes");
 		fail(EXIT_FAILED, "exec: cannot register the process: %s", strerror(errno));
 	}
-	if (!ksm_read("run", run, sizeof(run)) && strcmp(run, "1"))
-		warn("KSM does not scan now: nothing is merged until 'ksmctl start'");
+	if (!ksmfs_read("run", run, sizeof(run)) && strcmp(run, "1"))
+		warn("KSM does not scan now: nothing is merged until 'ksmadm start'");
 	execvp(argv[optind], argv + optind);
 	err = errno;
 	fail(err == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT_RUN, "exec: cannot run %s: %s",
@@ -46,8 +46,8 @@ const struct verb exec_verb = {
 	"Runs COMMAND with merging enabled for all of its memory that can be merged,\n"
 	"and for that of its children, as systemd does for a unit with MemoryKSM=yes.\n"
 	"Some kernels ask for CAP_SYS_RESOURCE. To run it as somebody else:\n\n"
-	"  ksmctl exec -- setpriv --reuid=USER --regid=GROUP --init-groups COMMAND\n\n"
+	"  ksmadm exec -- setpriv --reuid=USER --regid=GROUP --init-groups COMMAND\n\n"
 	"Exit status: COMMAND's, or 126: it cannot be run, 127: it was not found, or\n"
-	"ksmctl's own: 2, 3 or 4.\n",
+	"ksmadm's own: 2, 3 or 4.\n",
 	.run = exec_run,
 };

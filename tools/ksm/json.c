@@ -1,31 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Writes JSON, a value a line. The caller sees to the nesting; what stands
- * between values, and how a string is quoted, is done here.
+ * Makes JSON with json-c: the kinds of values that ksmadm prints, with checks
+ * for failed allocations.
  */
-#include <ctype.h>
 #include <math.h>
 #include <string.h>
 
-#include "ksmctl.h"
+#include <json-c/json.h>
 
-static void put_string(FILE *out, const char *text)
-{
-	const unsigned char *p;
+#include "ksmadm.h"
 
-	putc('"', out);
-	for (p = (const unsigned char *)text; *p; p++) {
-		if (*p == '"' || *p == '\\')
-			fprintf(out, "\\%c", *p);
-		else if (*p < ' ' || *p == 0x7f)
-			fprintf(out, "\\u%04x", *p);
-		else
-			putc(*p, out);
-	}
-	putc('"', out);
-}
-
-/* How many bytes the UTF-8 character at @p has; 0 if it is none. */
+/* The length in bytes of the UTF-8 character at @p; 0 if it is not one. */
 static size_t character_bytes(const unsigned char *p)
 {
 	static const unsigned int first[] = { 0, 0, 0x80, 0x800, 0x10000 };
@@ -48,95 +33,101 @@ static size_t character_bytes(const unsigned char *p)
 	return bytes;
 }
 
-/* Names of files and commands may be any bytes; JSON has to be UTF-8. */
-static void put_bytes(FILE *out, const char *text)
+/* Names of files and commands may contain any bytes, but JSON must be UTF-8. */
+static struct json_object *text(const char *bytes)
 {
 	char clean[1024];
-	size_t length = 0, bytes;
+	size_t length = 0, size;
 
-	while (*text && length < sizeof(clean) - 5) {
-		bytes = character_bytes((const unsigned char *)text);
-		if (bytes)
-			memcpy(clean + length, text, bytes);
+	while (*bytes && length < sizeof(clean) - 5) {
+		size = character_bytes((const unsigned char *)bytes);
+		if (size)
+			memcpy(clean + length, bytes, size);
 		else
 			clean[length] = '?';
-		length += bytes ? bytes : 1;
-		text += bytes ? bytes : 1;
+		length += size ? size : 1;
+		bytes += size ? size : 1;
 	}
-	clean[length] = '\0';
-	put_string(out, clean);
+	return json_object_new_string_len(clean, (int)length);
 }
 
-static void start(struct json *j, const char *name)
+/* Adds @value, or null if it is NULL, to a list or an object. */
+static void put(struct json_object *to, const char *name, struct json_object *value)
 {
-	unsigned int i;
+	if (name ? json_object_object_add(to, name, value) : json_object_array_add(to, value))
+		fail(EXIT_FAILED, "no memory");
+}
 
-	if (j->filled)
-		putc(',', j->out);
-	if (j->depth)
-		putc('\n', j->out);
-	for (i = 0; i < j->depth; i++)
-		putc('\t', j->out);
-	if (name) {
-		put_string(j->out, name);
-		fputs(": ", j->out);
+static struct json_object *made(struct json_object *value)
+{
+	if (!value)
+		fail(EXIT_FAILED, "no memory");
+	return value;
+}
+
+struct json_object *json_new(void)
+{
+	return made(json_object_new_object());
+}
+
+struct json_object *json_add_object(struct json_object *to, const char *name)
+{
+	struct json_object *object = json_new();
+
+	put(to, name, object);
+	return object;
+}
+
+struct json_object *json_add_list(struct json_object *to, const char *name)
+{
+	struct json_object *list = made(json_object_new_array());
+
+	put(to, name, list);
+	return list;
+}
+
+void json_add_string(struct json_object *to, const char *name, const char *value)
+{
+	put(to, name, made(text(value)));
+}
+
+void json_add_number(struct json_object *to, const char *name, long long value)
+{
+	put(to, name, made(json_object_new_int64(value)));
+}
+
+/* JSON has neither infinity nor "not a number". Six digits are plenty. */
+void json_add_real(struct json_object *to, const char *name, double value)
+{
+	char digits[32];
+
+	if (!isfinite(value)) {
+		json_add_null(to, name);
+		return;
 	}
-	j->filled = true;
+	snprintf(digits, sizeof(digits), "%.6g", value);
+	put(to, name, made(json_object_new_double_s(value, digits)));
 }
 
-void json_begin(struct json *j, const char *name, char bracket)
+void json_add_bool(struct json_object *to, const char *name, bool value)
 {
-	start(j, name);
-	putc(bracket, j->out);
-	j->depth++;
-	j->filled = false;
+	put(to, name, made(json_object_new_boolean(value)));
 }
 
-void json_end(struct json *j, char bracket)
+void json_add_null(struct json_object *to, const char *name)
 {
-	unsigned int i;
-
-	j->depth--;
-	if (j->filled) {
-		putc('\n', j->out);
-		for (i = 0; i < j->depth; i++)
-			putc('\t', j->out);
-	}
-	putc(bracket, j->out);
-	if (!j->depth)
-		putc('\n', j->out);
-	j->filled = true;
+	put(to, name, NULL);
 }
 
-void json_string(struct json *j, const char *name, const char *value)
+/* Prints @object, one value per line, and frees it. */
+void json_print(struct json_object *object)
 {
-	start(j, name);
-	put_bytes(j->out, value);
-}
+	const char *printed = json_object_to_json_string_ext(object,
+			JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_PRETTY_TAB |
+			JSON_C_TO_STRING_SPACED | JSON_C_TO_STRING_NOSLASHESCAPE);
 
-void json_number(struct json *j, const char *name, long long value)
-{
-	start(j, name);
-	fprintf(j->out, "%lld", value);
-}
-
-void json_real(struct json *j, const char *name, double value)
-{
-	start(j, name);
-	if (isfinite(value))
-		fprintf(j->out, "%.6g", value);
-	else
-		fputs("null", j->out);
-}
-
-void json_bool(struct json *j, const char *name, bool value)
-{
-	start(j, name);
-	fputs(value ? "true" : "false", j->out);
-}
-
-void json_null(struct json *j, const char *name)
-{
-	start(j, name);
-	fputs("null", j->out);
+	if (!printed)
+		fail(EXIT_FAILED, "no memory");
+	puts(printed);
+	json_object_put(object);
 }

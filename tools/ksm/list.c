@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The processes that top shows: those that KSM knows, or that have registered
- * memory. What they have registered is costly to read, so it is read anew only
+ * memory. Reading what they have registered is costly, so it is repeated only
  * now and then, the less often the longer it takes.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "ksmctl.h"
+#include "ksmadm.h"
 
-/* Of the time, reading what is registered may take a hundredth, for all of them. */
+/*
+ * Reading what is registered may take a hundredth of the time, for all
+ * processes.
+ */
 #define REGISTERED_SECONDS	1
 #define REGISTERED_SHARE	100
 
@@ -69,7 +72,7 @@ static void read_registered(struct row *row, double reading_all)
 
 	if (row->read_at && (age < REGISTERED_SECONDS || age < REGISTERED_SHARE * reading_all))
 		return;
-	/* One that ends meanwhile is found missing the next time. */
+	/* If the process has ended, the next update notices. */
 	if (registered_read(row->p.pid, &row->reg))
 		memset(&row->reg, 0, sizeof(row->reg));
 	row->read_at = now();
@@ -102,7 +105,7 @@ static bool shown(const struct row *row)
 	return row->reg.areas || row->p.known || row->p.merged || row->p.zero;
 }
 
-/* All that there are now; @l->nr is how many, of which list_sort() shows. */
+/* Lists all processes; @l->nr is how many, list_sort() tells which are shown. */
 void list_update(struct list *l)
 {
 	size_t sorted = l->nr, nr, i, kept = 0;
@@ -165,7 +168,7 @@ static int by_column(const void *a, const void *b)
 	return sort_ascending ? order : -order;
 }
 
-/* Sorts, and returns how many rows are worth being shown: the first ones. */
+/* Sorts, and returns how many rows, from the first, are worth showing. */
 size_t list_sort(struct list *l, enum column by, bool ascending)
 {
 	size_t nr = 0;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * ksmctl: shows what kernel samepage merging does, and sets it. Here is its
- * command line: the verbs, the options before them, and how mistakes are
- * answered. ksmctl(8) describes it.
+ * ksmadm: shows what kernel samepage merging does, and controls it. This is its
+ * command line: the verbs, the options before them, and the answers to
+ * mistakes. ksmadm(8) describes it.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ksmctl.h"
+#include "ksmadm.h"
 
 #define MAX_OPTIONS	12
 
@@ -32,7 +32,7 @@ const char *config_path = CONFIG_PATH;
 static void message(const char *format, va_list ap)
 {
 	fflush(stdout);
-	fprintf(stderr, "ksmctl: ");
+	fprintf(stderr, "ksmadm: ");
 	vfprintf(stderr, format, ap);
 	putc('\n', stderr);
 }
@@ -63,13 +63,13 @@ void usage_error(const char *format, ...)
 	va_start(ap, format);
 	message(format, ap);
 	va_end(ap);
-	fprintf(stderr, "See: ksmctl %s%s--help\n", verb ? verb->name : "", verb ? " " : "");
+	fprintf(stderr, "See: ksmadm %s%s--help\n", verb ? verb->name : "", verb ? " " : "");
 	exit(EXIT_USAGE);
 }
 
 static void verb_help(void)
 {
-	printf("Usage: ksmctl %s%s%s\n\n%s", verb->name, *verb->synopsis ? " " : "",
+	printf("Usage: ksmadm %s%s%s\n\n%s", verb->name, *verb->synopsis ? " " : "",
 	       verb->synopsis, verb->help);
 	exit(0);
 }
@@ -78,37 +78,31 @@ static void show_help(void)
 {
 	size_t i;
 
-	puts("Usage: ksmctl [--sysfs DIR] [--config FILE] VERB [OPTION]... [ARGUMENT]...\n\n"
+	puts("Usage: ksmadm [--sysfs DIR] [--config FILE] VERB [OPTION]... [ARGUMENT]...\n\n"
 	     "Shows what kernel samepage merging (KSM) does, and sets it.\n");
 	for (i = 0; i < NR_VERBS; i++)
 		printf("  %-8s %s\n", verbs[i]->name, verbs[i]->summary);
-	puts("\n'ksmctl VERB --help' tells more of a verb, ksmctl(8) of all.\n\n"
+	puts("\n'ksmadm VERB --help' tells more of a verb, ksmadm(8) of all.\n\n"
 	     "  --sysfs DIR    where the kernel's files are, instead of /sys/kernel/mm/ksm\n"
-	     "                 ($KSMCTL_SYSFS does the same)\n"
-	     "  --config FILE  what --persist writes, instead of /etc/ksmctl.conf\n"
+	     "                 ($KSMADM_SYSFS does the same)\n"
+	     "  --config FILE  what --persist writes, instead of /etc/ksmadm.conf\n"
 	     "  --version      print the version and exit\n\n"
 	     "Exit status: 0 done; 1 failed; 2 wrong usage; 3 no KSM in this kernel; 4 not\n"
 	     "permitted; 5 no such process; 6 not enough memory.");
 }
 
-int next_option(int argc, char **argv, const char *const *names)
+int next_option(int argc, char **argv, const struct option *options)
 {
-	struct option options[MAX_OPTIONS] = { 0 };
-	char plain[MAX_OPTIONS][24];
-	int i, found;
+	struct option all[MAX_OPTIONS] = { 0 };
+	size_t nr;
+	int found;
 
-	for (i = 0; names[i] && i < MAX_OPTIONS - 2; i++) {
-		size_t length = strcspn(names[i], "=");
-
-		snprintf(plain[i], sizeof(plain[i]), "%.*s", (int)length, names[i]);
-		options[i].name = plain[i];
-		options[i].has_arg = names[i][length] ? required_argument : no_argument;
-		options[i].val = i;
-	}
-	options[i] = (struct option){ "help", no_argument, NULL, 'h' };
+	for (nr = 0; options[nr].name && nr < MAX_OPTIONS - 2; nr++)
+		all[nr] = options[nr];
+	all[nr] = (struct option){ "help", no_argument, NULL, 'h' };
 	opterr = 0;
-	/* exec's command has options of its own. */
-	found = getopt_long(argc, argv, verb == &exec_verb ? "+:h" : ":h", options, NULL);
+	/* The command of exec has its own options. */
+	found = getopt_long(argc, argv, verb == &exec_verb ? "+:h" : ":h", all, NULL);
 	if (found == 'h')
 		verb_help();
 	if (found == ':')
@@ -166,7 +160,7 @@ static void leading_options(int argc, char **argv)
 	while ((option = getopt_long(argc, argv, "+:h", options, NULL)) != -1) {
 		switch (option) {
 		case 's':
-			ksm_dir = optarg;
+			ksmfs_dir = optarg;
 			break;
 		case 'c':
 			config_path = optarg;
@@ -175,7 +169,7 @@ static void leading_options(int argc, char **argv)
 			show_help();
 			exit(0);
 		case 'v':
-			puts("ksmctl " VERSION);
+			puts("ksmadm " VERSION);
 			exit(0);
 		case ':':
 			usage_error("%s needs a value", argv[optind - 1]);
@@ -190,15 +184,15 @@ int main(int argc, char **argv)
 	int status;
 
 	setlocale(LC_CTYPE, "");
-	if (getenv("KSMCTL_SYSFS") && *getenv("KSMCTL_SYSFS"))
-		ksm_dir = getenv("KSMCTL_SYSFS");
+	if (getenv("KSMADM_SYSFS") && *getenv("KSMADM_SYSFS"))
+		ksmfs_dir = getenv("KSMADM_SYSFS");
 	leading_options(argc, argv);
 	if (optind == argc)
 		usage_error("what to do?");
 	verb = verb_find(argv[optind]);
 	argc -= optind;
 	argv += optind;
-	/* Tells getopt_long() to begin anew */
+	/* Makes getopt_long() start again */
 	optind = 0;
 	status = verb->run(argc, argv);
 	if (fflush(stdout) || ferror(stdout))

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * ksmctl metrics: what KSM does, as text that Prometheus reads, for the textfile
- * collector of its node_exporter. That has a collector of its own for KSM, whose
- * names begin with node_ksmd_; these begin with ksm_.
+ * ksmadm metrics: what KSM does, as text for Prometheus, for the textfile
+ * collector of its node_exporter. node_exporter also has a collector for KSM,
+ * whose names begin with node_ksmd_. These begin with ksm_.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -11,9 +11,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "ksmctl.h"
+#include "ksmadm.h"
 
-/* Counters that are shown as they are, or in bytes */
+/* Counters that are shown unchanged, or in bytes */
 static const struct metric {
 	enum counter counter;
 	bool pages;		/* shown in bytes */
@@ -68,8 +68,8 @@ static void write_settings(FILE *out)
 
 static void write_copies(FILE *out)
 {
-	long long writes = read_field("/proc/vmstat", "cow_ksm");
-	long long swap = read_field("/proc/vmstat", "ksm_swpin_copy");
+	long long writes = proc_field("/proc/vmstat", "cow_ksm");
+	long long swap = proc_field("/proc/vmstat", "ksm_swpin_copy");
 
 	if (writes >= 0)
 		whole(out, "ksm_copies_on_write_total", "Copies made of merged pages, for writes.",
@@ -108,7 +108,7 @@ static void write_metrics(FILE *out)
 	write_settings(out);
 }
 
-/* The collector must never see half of it. */
+/* The collector must never see half of the file. */
 static void write_file(const char *path)
 {
 	char temporary[512];
@@ -134,10 +134,13 @@ static void write_file(const char *path)
 
 static int metrics_run(int argc, char **argv)
 {
-	static const char *const options[] = { "output=", NULL };
+	static const struct option options[] = {
+		{ "output", required_argument, NULL, 'o' },
+		{ 0 }
+	};
 	const char *path = NULL;
 
-	while (next_option(argc, argv, options) == 0)
+	while (next_option(argc, argv, options) == 'o')
 		path = optarg;
 	if (optind < argc)
 		usage_error("metrics takes no arguments");

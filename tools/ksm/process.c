@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What the kernel tells of processes in /proc: what KSM knows of each, and the
- * mappings it consists of.
+ * What /proc tells of processes: what KSM knows of each, and the mappings that
+ * it consists of.
  */
 #include <ctype.h>
 #include <dirent.h>
@@ -10,9 +10,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "ksmctl.h"
+#include "ksmadm.h"
 
-/* All processes, to be freed by the caller; not their threads. */
+/* Lists all processes, not their threads. The caller frees the list. */
 size_t pids_list(pid_t **pids)
 {
 	size_t nr = 0, room = 0;
@@ -46,16 +46,6 @@ static FILE *open_of(pid_t pid, const char *file)
 	return fopen(path, "re");
 }
 
-/* What goes to a terminal must not steer it. */
-static void copy_printable(char *to, size_t size, const char *from)
-{
-	size_t i;
-
-	for (i = 0; i < size - 1 && from[i] && from[i] != '\n'; i++)
-		to[i] = (unsigned char)from[i] < ' ' || from[i] == 0x7f ? '?' : from[i];
-	to[i] = '\0';
-}
-
 void command_read(pid_t pid, char *command, size_t size)
 {
 	FILE *f = open_of(pid, "comm");
@@ -66,7 +56,7 @@ void command_read(pid_t pid, char *command, size_t size)
 		fclose(f);
 }
 
-/* In the unified hierarchy, or else the memory controller's */
+/* In the unified hierarchy, or else that of the memory controller */
 static void cgroup_read(pid_t pid, char *cgroup, size_t size)
 {
 	FILE *f = open_of(pid, "cgroup");
@@ -86,7 +76,7 @@ static void cgroup_read(pid_t pid, char *cgroup, size_t size)
 	fclose(f);
 }
 
-/* Returns 0, or an error's number: ESRCH for one without memory of its own. */
+/* Returns 0, or an error's number: ESRCH for a process without memory. */
 int process_read(pid_t pid, struct process *p)
 {
 	int err = ESRCH;
@@ -113,81 +103,10 @@ int process_read(pid_t pid, struct process *p)
 	return 0;
 }
 
-/* The kernel's profit is what is saved less this. */
+/* The kernel's profit is what is saved minus this. */
 long long process_metadata(const struct process *p)
 {
 	return (p->merged + p->zero) * page_bytes() - p->profit;
-}
-
-bool area_has(const struct area *area, const char *flag)
-{
-	const char *at = area->flags;
-
-	for (; (at = strstr(at, flag)); at++)
-		if ((at == area->flags || at[-1] == ' ') && at[2] == ' ')
-			return true;
-	return false;
-}
-
-static void area_start(struct area *area, const char *line)
-{
-	int name = 0;
-
-	memset(area, 0, sizeof(*area));
-	if (sscanf(line, "%llx-%llx %7s %*x %*s %llu %n", &area->start, &area->end, area->perms,
-		   &area->inode, &name) == 4 && name)
-		copy_printable(area->name, sizeof(area->name), line + name);
-}
-
-/* A line of what follows; true if it is the last of the area. */
-static bool area_add(struct area *area, const char *line)
-{
-	long long kib;
-	char key[32];
-
-	if (!strncmp(line, "VmFlags: ", 9)) {
-		snprintf(area->flags, sizeof(area->flags), "%.250s ", line + 9);
-		area->flags[strcspn(area->flags, "\n")] = ' ';
-		return true;
-	}
-	if (sscanf(line, "%31[^:]: %lld kB", key, &kib) != 2)
-		return false;
-	kib <<= 10;
-	if (!strcmp(key, "Rss"))
-		area->rss = kib;
-	else if (!strcmp(key, "Anonymous"))
-		area->anonymous = kib;
-	else if (!strcmp(key, "KSM"))
-		area->merged = kib;
-	else if (!strcmp(key, "AnonHugePages"))
-		area->huge = kib;
-	else if (!strcmp(key, "Swap"))
-		area->swapped = kib;
-	return false;
-}
-
-/* Calls @each for each mapping. Returns 0 or an error's number. */
-int areas_walk(pid_t pid, area_function *each, void *argument)
-{
-	FILE *f = open_of(pid, "smaps");
-	struct area area = { 0 };
-	char *line = NULL;
-	size_t room = 0;
-	int err;
-
-	if (!f)
-		return errno == ENOENT ? ESRCH : errno;
-	errno = 0;
-	while (getline(&line, &room, f) > 0) {
-		if (isxdigit((unsigned char)*line) && !isupper((unsigned char)*line))
-			area_start(&area, line);
-		else if (area_add(&area, line))
-			each(&area, argument);
-	}
-	err = ferror(f) ? errno : 0;
-	free(line);
-	fclose(f);
-	return err;
 }
 
 static void add_registered(const struct area *area, void *argument)
@@ -198,13 +117,13 @@ static void add_registered(const struct area *area, void *argument)
 		return;
 	sum->areas++;
 	sum->size += (long long)(area->end - area->start);
-	/* Of a file's pages, only those that were copied can be merged. */
+	/* Of a file's pages, only private copies can be merged. */
 	sum->rss += area->anonymous;
 	sum->merged += area->merged;
 	sum->huge += area->huge;
 }
 
-/* Sums up what a process has registered. Returns 0 or an error's number. */
+/* Sums up the registered memory of a process. Returns 0 or an error's number. */
 int registered_read(pid_t pid, struct registered *sum)
 {
 	memset(sum, 0, sizeof(*sum));

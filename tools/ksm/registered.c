@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * How much memory all processes have registered for merging. The kernel keeps
- * no sum of that: it is in the flags of each mapping, and reading them costs a
- * walk through page tables. So it is done for a limited time only.
+ * no sum of it: it is in the flags of each mapping, and reading them costs a
+ * walk through page tables. So this takes a limited time only.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "ksmctl.h"
+#include "ksmadm.h"
 
 static void note_ksmtuned(struct offered *o, pid_t pid)
 {
@@ -19,7 +19,7 @@ static void note_ksmtuned(struct offered *o, pid_t pid)
 		o->ksmtuned = true;
 }
 
-/* Takes @seconds at most, but for the last process that it looks at. */
+/* Takes @seconds at most, except for the last process. */
 void offered_read(struct offered *o, double seconds)
 {
 	double until = now() + seconds;

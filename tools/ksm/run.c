@@ -9,16 +9,19 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "ksmctl.h"
+#include "ksmadm.h"
 
 #define MIB	(1024.0 * 1024.0)
 
 static bool only_persist(int argc, char **argv)
 {
-	static const char *const options[] = { "persist", NULL };
+	static const struct option options[] = {
+		{ "persist", no_argument, NULL, 'p' },
+		{ 0 }
+	};
 	bool persist = false;
 
-	while (next_option(argc, argv, options) == 0)
+	while (next_option(argc, argv, options) == 'p')
 		persist = true;
 	return persist;
 }
@@ -45,9 +48,9 @@ const struct verb start_verb = {
 	.synopsis = "[--persist] [quiet|balanced|eager]",
 	.summary = "start scanning and merging",
 	.help =
-	"Starts ksmd, with the settings of a profile if one is named (see 'ksmctl tune\n"
+	"Starts ksmd, with the settings of a profile if one is named (see 'ksmadm tune\n"
 	"--help'), else with the settings that are in force.\n\n"
-	"  --persist  also after the next boot, see 'ksmctl set --help'\n",
+	"  --persist  also after the next boot, see 'ksmadm set --help'\n",
 	.run = start_run,
 };
 
@@ -68,13 +71,13 @@ const struct verb stop_verb = {
 	.synopsis = "[--persist]",
 	.summary = "stop scanning; what is merged stays merged",
 	.help =
-	"Stops ksmd. What is merged stays merged, until it is written to; 'ksmctl\n"
+	"Stops ksmd. What is merged stays merged, until it is written to; 'ksmadm\n"
 	"unmerge' undoes it.\n\n"
-	"  --persist  also after the next boot, see 'ksmctl set --help'\n",
+	"  --persist  also after the next boot, see 'ksmadm set --help'\n",
 	.run = stop_run,
 };
 
-/* In a process of its own: it returns when all is undone. */
+/* Runs in its own process: the write returns when everything is undone. */
 static pid_t begin_unmerge(void)
 {
 	pid_t pid;
@@ -86,7 +89,7 @@ static pid_t begin_unmerge(void)
 		fail(EXIT_FAILED, "cannot fork: %s", strerror(errno));
 	if (pid)
 		return pid;
-	err = ksm_write("run", "2");
+	err = ksmfs_write("run", "2");
 	if (err == EACCES || err == EPERM || err == EROFS)
 		fail(EXIT_DENIED, "cannot set run: %s (root may); nothing was changed",
 		     strerror(err));
@@ -125,13 +128,16 @@ static int wait_for(pid_t pid, long long at_first)
 		return WEXITSTATUS(status);
 	warn("undoing was ended by signal %d: some of the memory stays merged, and KSM is stopped",
 	     WTERMSIG(status));
-	/* The one who undoes is the first to be killed where memory is short. */
+	/*
+	 * The process that undoes merging is the first to be killed for lack of
+	 * memory.
+	 */
 	return WTERMSIG(status) == SIGKILL ? EXIT_NO_ROOM : EXIT_FAILED;
 }
 
 static void check_room(long long needed, bool force)
 {
-	long long kib = read_field("/proc/meminfo", "MemAvailable");
+	long long kib = proc_field("/proc/meminfo", "MemAvailable");
 	double available = (double)kib * 1024;
 
 	if (kib < 0 || (double)needed <= available)
@@ -144,15 +150,19 @@ static void check_room(long long needed, bool force)
 
 static int unmerge_run(int argc, char **argv)
 {
-	static const char *const options[] = { "force", "persist", NULL };
+	static const struct option options[] = {
+		{ "force", no_argument, NULL, 'f' },
+		{ "persist", no_argument, NULL, 'p' },
+		{ 0 }
+	};
 	struct values off = { 0 };
 	struct sample before, after;
 	bool persist = false, force = false;
 	int option, status;
 
-	while ((option = next_option(argc, argv, options)) >= 0) {
-		force |= option == 0;
-		persist |= option == 1;
+	while ((option = next_option(argc, argv, options)) != -1) {
+		force |= option == 'f';
+		persist |= option == 'p';
 	}
 	if (optind < argc)
 		usage_error("unmerge takes no arguments");
@@ -181,7 +191,7 @@ const struct verb unmerge_verb = {
 	.summary = "stop, and undo all merging",
 	.help =
 	"Stops ksmd and gives every page a copy of its own again. That needs as much\n"
-	"memory as was saved: if less is available, nothing is done, and ksmctl exits\n"
+	"memory as was saved: if less is available, nothing is done, and ksmadm exits\n"
 	"with status 6. On a terminal it shows the progress. If it is interrupted, some\n"
 	"memory stays merged.\n\n"
 	"  --force    even if the memory will not suffice\n"

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * ksmctl top on a terminal: the list, and above it the memory saved over time.
- * What does not fit is left out, the least important columns first; colours
- * say nothing that is not said otherwise.
+ * ksmadm top on a terminal: the list, and above it the memory saved over time.
+ * If it does not fit, the least important columns go first. Colours repeat what
+ * the text says.
  */
 #define _XOPEN_SOURCE_EXTENDED
 #include <curses.h>
@@ -13,7 +13,7 @@
 #include <unistd.h>
 #include <wchar.h>
 
-#include "ksmctl.h"
+#include "ksmadm.h"
 
 #define MIB		(1024.0 * 1024.0)
 #define HISTORY		1024
@@ -22,7 +22,7 @@
 
 enum colour { PLAIN, GRAPH, LOSS };
 
-/* In the order they are shown; those of a higher rank go first when it is tight. */
+/* In the order of display. If space is tight, those with a higher rank go first. */
 static const struct shown_column {
 	enum column column;
 	const char *title;
@@ -54,7 +54,7 @@ static struct view {
 	bool utf8, on_screen;
 } view;
 
-/* The terminal must not stay as it is now, however this ends. */
+/* However this ends, the terminal must not stay in this state. */
 static void leave(void)
 {
 	if (view.on_screen)
@@ -84,11 +84,11 @@ static void update(void)
 			view.nr_history * sizeof(view.history[0]));
 	}
 	view.history[view.nr_history++] = (double)saved_bytes(&view.s) / MIB;
-	if (ksm_read("run", view.run, sizeof(view.run)))
+	if (ksmfs_read("run", view.run, sizeof(view.run)))
 		view.run[0] = '\0';
 }
 
-/* At most @width columns of a text; what is no character is '?'. */
+/* At most @width columns of a text; '?' stands for what is no character. */
 static void fit(char *to, size_t size, const char *from, int width)
 {
 	mbstate_t state = { 0 };
@@ -116,7 +116,7 @@ static void fit(char *to, size_t size, const char *from, int width)
 	to[done] = '\0';
 }
 
-/* The last @width columns of a path, which tell more than the first */
+/* The last @width columns of a path, which say more than the first */
 static void fit_end(char *to, size_t size, const char *path, int width)
 {
 	const char *mark = view.utf8 ? "\u2026" : "<";
@@ -127,7 +127,7 @@ static void fit_end(char *to, size_t size, const char *path, int width)
 		return;
 	}
 	path += length - (size_t)width + 1;
-	/* Not in the middle of a character */
+	/* Do not start in the middle of a character */
 	while ((*path & 0xc0) == 0x80)
 		path++;
 	snprintf(to, size, "%s", mark);
@@ -157,7 +157,7 @@ static int width_of(const struct shown_column *c)
 	return c->width < 0 ? -c->width : c->width ? c->width : 8;
 }
 
-/* The highest rank for which there is room */
+/* The highest rank that still fits */
 static int highest_rank(void)
 {
 	int rank, i, width;
@@ -282,7 +282,7 @@ static const char *level(int filled)
 	return view.utf8 ? blocks[filled] : letters[filled];
 }
 
-/* The newest is at the right. The label, at the left, is of the highest value. */
+/* The newest value is at the right. The label at the left is the highest value. */
 static void put_history(int y, int height)
 {
 	double most = 1;
@@ -410,7 +410,7 @@ static void scroll_by(long step)
 		view.first = 0;
 	else
 		view.first += (size_t)step;
-	/* draw() sees to it that it is not too far. */
+	/* draw() limits how far this scrolls. */
 }
 
 static bool sort_key(int key)
@@ -426,7 +426,7 @@ static bool sort_key(int key)
 	return false;
 }
 
-/* False: to quit */
+/* Returns false to quit */
 static bool obey(int key, bool *now_please)
 {
 	long page = LINES > 8 ? LINES - 7 : 1;

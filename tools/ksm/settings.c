@@ -1,25 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The settings: what each may be, and how several are changed such that either
- * all are, or none.
+ * The settings: what each may be, and its value in the kernel.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <unistd.h>
 
-#include "ksmctl.h"
+#include "ksmadm.h"
 
 #define U32_MAX		4294967295ULL
 #define S32_MAX		2147483647ULL
 
 /*
  * In the order in which they are written: a mode comes after its parameters,
- * and pages_to_scan, which the mode changes, after that. run is not part of the
- * order: merging stops before anything else is changed, and starts after.
+ * and then pages_to_scan, which the mode changes. run is not part of the order:
+ * merging stops before any other change, and starts after the last one.
  */
 const struct setting_info settings[NR_SETTINGS] = {
 	[RUN] = { "run", 0, 1, "0" },
@@ -60,7 +55,7 @@ void values_put(struct values *v, enum setting key, const char *text)
 	snprintf(v->text[key], VALUE_BYTES, "%.*s", VALUE_BYTES - 1, text);
 }
 
-/* The kernel's values, "" for settings that it does not have */
+/* The kernel's values; "" for settings that it does not have */
 void values_read(struct values *v)
 {
 	char text[64], *open;
@@ -68,9 +63,9 @@ void values_read(struct values *v)
 
 	memset(v, 0, sizeof(*v));
 	for (key = 0; key < NR_SETTINGS; key++) {
-		if (ksm_read(settings[key].name, text, sizeof(text)))
+		if (ksmfs_read(settings[key].name, text, sizeof(text)))
 			continue;
-		/* A choice of several: the one in force is in brackets. */
+		/* A choice of several: brackets mark the current one. */
 		open = strchr(text, '[');
 		if (open) {
 			open[strcspn(open, "]")] = '\0';
@@ -104,7 +99,7 @@ static const char *check_value(enum setting key, const char *text)
 		return wrong;
 	}
 	if (key == RUN && value == 2)
-		return "run=2 undoes all merging: use 'ksmctl unmerge'";
+		return "run=2 undoes all merging: use 'ksmadm unmerge'";
 	if (errno || value < settings[key].min || value > settings[key].max) {
 		snprintf(wrong, sizeof(wrong), "%s: %.40s is not from %llu to %llu",
 			 settings[key].name, text, settings[key].min, settings[key].max);
@@ -146,7 +141,7 @@ const char *values_parse(struct values *v, const char *text)
 	return NULL;
 }
 
-/* Drops from @v what this kernel does not have; true if there was something. */
+/* Removes from @v what this kernel does not have; true if there was something. */
 bool values_leave_out_missing(struct values *v, const struct values *current)
 {
 	bool left_out = false;
@@ -160,147 +155,4 @@ bool values_leave_out_missing(struct values *v, const struct values *current)
 		left_out = true;
 	}
 	return left_out;
-}
-
-/* What cannot be from what is asked for and what stays */
-static void check_together(const struct values *want, const struct values *current)
-{
-	struct values after = *current;
-	int key;
-
-	for (key = 0; key < NR_SETTINGS; key++) {
-		if (!*want->text[key])
-			continue;
-		if (!*current->text[key])
-			fail(EXIT_FAILED, "this kernel has no %s; nothing was changed",
-			     settings[key].name);
-		values_put(&after, key, want->text[key]);
-	}
-	if (*want->text[PAGES_TO_SCAN] && !strcmp(after.text[ADVISOR_MODE], "scan-time"))
-		fail(EXIT_USAGE, "pages_to_scan is the advisor's while advisor_mode is scan-time: add advisor_mode=none, or set advisor_min_pages_to_scan and advisor_max_pages_to_scan");
-	if ((*want->text[ADVISOR_MIN_PAGES] || *want->text[ADVISOR_MAX_PAGES]) &&
-	    setting_number(&after, ADVISOR_MIN_PAGES) > setting_number(&after, ADVISOR_MAX_PAGES))
-		fail(EXIT_USAGE, "advisor_min_pages_to_scan (%s) is more than advisor_max_pages_to_scan (%s)",
-		     after.text[ADVISOR_MIN_PAGES], after.text[ADVISOR_MAX_PAGES]);
-}
-
-/* One at a time: nobody sees half of what another changes. */
-void settings_lock(void)
-{
-	int fd = open(ksm_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-	ksm_require();
-	if (fd >= 0)
-		flock(fd, LOCK_EX);
-}
-
-static void signals_block(int how)
-{
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGHUP);
-	sigprocmask(how, &set, NULL);
-}
-
-/* Writes one if it is not so already. Returns 0 or an error's number. */
-static int write_one(enum setting key, const char *text)
-{
-	struct values current;
-	int err;
-
-	values_read(&current);
-	if (!strcmp(current.text[key], text))
-		return 0;
-	err = ksm_write(settings[key].name, text);
-	if (err)
-		return err;
-	values_read(&current);
-	return strcmp(current.text[key], text) ? EIO : 0;
-}
-
-/* Writes what there is in @v; on error @failed is the setting it was at. */
-static int write_all(const struct values *v, enum setting *failed)
-{
-	bool advised;
-	int key, err;
-
-	*failed = RUN;
-	if (*v->text[RUN] && strcmp(v->text[RUN], "1")) {
-		err = write_one(RUN, v->text[RUN]);
-		if (err)
-			return err;
-	}
-	advised = !strcmp(v->text[ADVISOR_MODE], "scan-time");
-	for (key = RUN + 1; key < NR_SETTINGS; key++) {
-		if (!*v->text[key] || (key == PAGES_TO_SCAN && advised))
-			continue;
-		*failed = key;
-		err = write_one(key, v->text[key]);
-		if (err)
-			return err;
-	}
-	*failed = RUN;
-	return strcmp(v->text[RUN], "1") ? 0 : write_one(RUN, "1");
-}
-
-static void explain(enum setting key, const char *text, int err)
-{
-	const char *name = settings[key].name;
-
-	if (err == EACCES || err == EPERM || err == EROFS)
-		fail(EXIT_DENIED, "cannot set %s: %s (root may); nothing was changed", name,
-		     strerror(err));
-	if (err == EBUSY)
-		fail(EXIT_FAILED, "%s cannot change while memory is merged ('ksmctl unmerge' undoes that); nothing was changed",
-		     name);
-	if (err == EIO)
-		fail(EXIT_FAILED, "the kernel did not take %s=%s; nothing was changed", name, text);
-	fail(err == ENOMEM ? EXIT_NO_ROOM : EXIT_FAILED, "cannot set %s to %s: %s; nothing was changed",
-	     name, text, strerror(err));
-}
-
-/* Back to @before; what cannot be put back is told, as it must be known. */
-static void undo(const struct values *before)
-{
-	enum setting failed;
-	int err = write_all(before, &failed);
-
-	if (err)
-		warn("could not set %s back to %s: %s", settings[failed].name,
-		     before->text[failed], strerror(err));
-}
-
-/*
- * Changes the kernel's settings to @want, and with @persist the configuration:
- * both, or nothing. @forget: the configuration is to have none afterwards.
- */
-void values_change(const struct values *want, bool persist, bool forget)
-{
-	struct config *config = NULL;
-	struct values before;
-	enum setting failed;
-	int err;
-
-	settings_lock();
-	values_read(&before);
-	check_together(want, &before);
-	if (persist)
-		config = config_prepare(want, forget);
-	signals_block(SIG_BLOCK);
-	err = write_all(want, &failed);
-	if (err) {
-		undo(&before);
-		config_discard(config);
-		explain(failed, want->text[failed], err);
-	}
-	err = config_commit(config);
-	if (err) {
-		undo(&before);
-		fail(EXIT_FAILED, "cannot write %s: %s; nothing was changed", config_path,
-		     strerror(err));
-	}
-	signals_block(SIG_UNBLOCK);
 }

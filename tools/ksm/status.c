@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * ksmctl status: what KSM does, saves and costs, in a screen.
+ * ksmadm status: what KSM does, saves and costs, on one screen.
  */
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "ksmctl.h"
+#include "ksmadm.h"
 
 #define MIB	(1024.0 * 1024.0)
 
-/* Looking at what is registered may take that long, in seconds. */
+/* Looking at registered memory may take this long, in seconds. */
 #define OFFERED_SECONDS	2.0
 
 static bool runs(const struct status *st)
@@ -52,11 +52,11 @@ static void collect(struct status *st, double interval, bool look)
 	if (!look)
 		return;
 	offered_read(&st->offered, OFFERED_SECONDS);
-	/* Even to root, a sandbox may hide a process; that changes little. */
+	/* A sandbox may hide a process even from root; that changes little. */
 	st->offered_known = !st->offered.cut_short && (!st->offered.unread || !geteuid());
 }
 
-/* What could be merged: as registered, or if that is not known, as scanned */
+/* What could be merged: what is registered, or if unknown, what was scanned */
 static long long of_bytes(const struct status *st)
 {
 	long long zero = st->s.value[ZERO_PAGES] * page_bytes();
@@ -171,97 +171,95 @@ static void print_status(const struct status *st)
 
 static void json_hint(const char *name, const char *text, void *argument)
 {
-	struct json *j = argument;
+	struct json_object *hint = json_add_object(argument, NULL);
 
-	json_begin(j, NULL, '{');
-	json_string(j, "name", name);
-	json_string(j, "text", text);
-	json_end(j, '}');
+	json_add_string(hint, "name", name);
+	json_add_string(hint, "text", text);
 }
 
-static void json_rates(struct json *j, const struct status *st)
+static void json_rates(struct json_object *j, const struct status *st)
 {
 	if (st->interval) {
-		json_real(j, "interval_seconds", st->interval);
-		json_real(j, "cpu_percent", st->cpu_percent);
-		json_real(j, "pages_per_second", st->pages_per_second);
+		json_add_real(j, "interval_seconds", st->interval);
+		json_add_real(j, "cpu_percent", st->cpu_percent);
+		json_add_real(j, "pages_per_second", st->pages_per_second);
 	} else {
-		json_null(j, "interval_seconds");
-		json_null(j, "cpu_percent");
-		json_null(j, "pages_per_second");
+		json_add_null(j, "interval_seconds");
+		json_add_null(j, "cpu_percent");
+		json_add_null(j, "pages_per_second");
 	}
 	if (st->scan_seconds > 0)
-		json_real(j, "full_scan_seconds", st->scan_seconds);
+		json_add_real(j, "full_scan_seconds", st->scan_seconds);
 	else
-		json_null(j, "full_scan_seconds");
-	json_bool(j, "full_scan_estimated", !st->scan_measured);
+		json_add_null(j, "full_scan_seconds");
+	json_add_bool(j, "full_scan_estimated", !st->scan_measured);
 }
 
-static void json_kernel(struct json *j, const struct status *st)
+static void json_kernel(struct json_object *j, const struct status *st)
 {
+	struct json_object *counters = json_add_object(j, "counters");
+	struct json_object *values = json_add_object(j, "settings");
 	int i;
 
-	json_begin(j, "counters", '{');
 	for (i = 0; i < NR_COUNTERS; i++)
 		if (st->s.there[i])
-			json_number(j, counter_names[i], st->s.value[i]);
-	json_end(j, '}');
-	json_begin(j, "settings", '{');
+			json_add_number(counters, counter_names[i], st->s.value[i]);
 	for (i = 0; i < NR_SETTINGS; i++) {
 		if (!*st->settings.text[i])
 			continue;
 		if (i == ADVISOR_MODE)
-			json_string(j, settings[i].name, st->settings.text[i]);
+			json_add_string(values, settings[i].name, st->settings.text[i]);
 		else
-			json_number(j, settings[i].name, setting_number(&st->settings, i));
+			json_add_number(values, settings[i].name, setting_number(&st->settings, i));
 	}
-	json_end(j, '}');
 }
 
 static void json_status(const struct status *st)
 {
-	struct json j = { .out = stdout };
+	struct json_object *j = json_new();
 	bool estimated;
 
-	json_begin(&j, NULL, '{');
-	json_bool(&j, "running", runs(st));
-	json_number(&j, "saved_bytes", saved_bytes(&st->s));
-	json_real(&j, "saved_percent", saved_percent(st));
-	json_number(&j, "mergeable_bytes", of_bytes(st));
-	json_string(&j, "mergeable_source", st->offered_known ? "registered" : "scanned");
+	json_add_bool(j, "running", runs(st));
+	json_add_number(j, "saved_bytes", saved_bytes(&st->s));
+	json_add_real(j, "saved_percent", saved_percent(st));
+	json_add_number(j, "mergeable_bytes", of_bytes(st));
+	json_add_string(j, "mergeable_source", st->offered_known ? "registered" : "scanned");
 	if (st->offered_known)
-		json_number(&j, "processes", st->offered.processes);
+		json_add_number(j, "processes", st->offered.processes);
 	else
-		json_null(&j, "processes");
-	json_number(&j, "metadata_bytes", metadata_bytes(&st->s, &estimated));
-	json_bool(&j, "metadata_estimated", estimated);
-	json_number(&j, "profit_bytes", profit_bytes(&st->s, &estimated));
-	json_bool(&j, "profit_estimated", estimated);
-	json_number(&j, "zero_bytes", st->s.value[ZERO_PAGES] * page_bytes());
-	json_number(&j, "page_bytes", page_bytes());
-	json_real(&j, "cpu_seconds", st->s.cpu);
-	json_number(&j, "threads", st->s.threads);
-	json_rates(&j, st);
-	json_kernel(&j, st);
-	json_begin(&j, "hints", '[');
-	hints_give(st, json_hint, &j);
-	json_end(&j, ']');
-	json_end(&j, '}');
+		json_add_null(j, "processes");
+	json_add_number(j, "metadata_bytes", metadata_bytes(&st->s, &estimated));
+	json_add_bool(j, "metadata_estimated", estimated);
+	json_add_number(j, "profit_bytes", profit_bytes(&st->s, &estimated));
+	json_add_bool(j, "profit_estimated", estimated);
+	json_add_number(j, "zero_bytes", st->s.value[ZERO_PAGES] * page_bytes());
+	json_add_number(j, "page_bytes", page_bytes());
+	json_add_real(j, "cpu_seconds", st->s.cpu);
+	json_add_number(j, "threads", st->s.threads);
+	json_rates(j, st);
+	json_kernel(j, st);
+	hints_give(st, json_hint, json_add_list(j, "hints"));
+	json_print(j);
 }
 
 static int status_run(int argc, char **argv)
 {
-	static const char *const options[] = { "json", "interval=", "quick", NULL };
+	static const struct option options[] = {
+		{ "json", no_argument, NULL, 'j' },
+		{ "interval", required_argument, NULL, 'i' },
+		{ "quick", no_argument, NULL, 'q' },
+		{ 0 }
+	};
 	bool as_json = false, quick = false;
 	double interval = 1;
 	struct status st;
 	int option;
 
-	while ((option = next_option(argc, argv, options)) >= 0) {
-		as_json |= option == 0;
-		if (option == 1)
+	while ((option = next_option(argc, argv, options)) != -1) {
+		as_json |= option == 'j';
+		quick |= option == 'q';
+		if (option == 'i')
 			interval = seconds_option("--interval");
-		quick |= option == 2;
 	}
 	if (optind < argc)
 		usage_error("status takes no arguments");

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * ksmctl top: the processes whose memory KSM merges. On a terminal that is a
- * live list (screen.c); here is what is printed elsewhere.
+ * ksmadm top: the processes whose memory KSM merges. On a terminal it is a live
+ * list (screen.c). This file prints it elsewhere.
  */
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "ksmctl.h"
+#include "ksmadm.h"
 
 #define MIB	(1024.0 * 1024.0)
 
@@ -36,34 +36,31 @@ static void print_list(const struct list *l, size_t nr, const struct sample *s)
 	}
 }
 
-static void json_list(const struct list *l, size_t nr, const struct sample *s)
+static void json_rows(const struct list *l, size_t nr, const struct sample *s)
 {
-	struct json j = { .out = stdout };
+	struct json_object *top = json_new(), *processes, *p;
 	bool estimated;
 	size_t i;
 
-	json_begin(&j, NULL, '{');
-	json_number(&j, "saved_bytes", saved_bytes(s));
-	json_number(&j, "profit_bytes", profit_bytes(s, &estimated));
-	json_number(&j, "unreadable_processes", l->unread);
-	json_begin(&j, "processes", '[');
+	json_add_number(top, "saved_bytes", saved_bytes(s));
+	json_add_number(top, "profit_bytes", profit_bytes(s, &estimated));
+	json_add_number(top, "unreadable_processes", l->unread);
+	processes = json_add_list(top, "processes");
 	for (i = 0; i < nr; i++) {
 		const struct row *r = &l->rows[i];
 
-		json_begin(&j, NULL, '{');
-		json_number(&j, "pid", r->p.pid);
-		json_string(&j, "command", r->p.command);
-		json_string(&j, "cgroup", r->p.cgroup);
-		json_number(&j, "mergeable_bytes", r->reg.rss);
-		json_number(&j, "known_bytes", r->p.known * page_bytes());
-		json_number(&j, "merged_bytes", r->p.merged * page_bytes());
-		json_number(&j, "zero_bytes", r->p.zero * page_bytes());
-		json_number(&j, "metadata_bytes", process_metadata(&r->p));
-		json_number(&j, "profit_bytes", r->p.profit);
-		json_end(&j, '}');
+		p = json_add_object(processes, NULL);
+		json_add_number(p, "pid", r->p.pid);
+		json_add_string(p, "command", r->p.command);
+		json_add_string(p, "cgroup", r->p.cgroup);
+		json_add_number(p, "mergeable_bytes", r->reg.rss);
+		json_add_number(p, "known_bytes", r->p.known * page_bytes());
+		json_add_number(p, "merged_bytes", r->p.merged * page_bytes());
+		json_add_number(p, "zero_bytes", r->p.zero * page_bytes());
+		json_add_number(p, "metadata_bytes", process_metadata(&r->p));
+		json_add_number(p, "profit_bytes", r->p.profit);
 	}
-	json_end(&j, ']');
-	json_end(&j, '}');
+	json_print(top);
 }
 
 struct batch {
@@ -88,8 +85,8 @@ static int batch_run(const struct top_options *o, const struct batch *b)
 			nr = b->limit;
 		if (done && !b->json)
 			putchar('\n');
-		(b->json ? json_list : print_list)(&list, nr, &s);
-		/* Who reads it may have gone. */
+		(b->json ? json_rows : print_list)(&list, nr, &s);
+		/* The reader may have gone. */
 		if (fflush(stdout))
 			break;
 	}
@@ -112,27 +109,35 @@ static void choose_column(struct top_options *o)
 
 static int top_run(int argc, char **argv)
 {
-	static const char *const options[] = {
-		"batch", "json", "delay=", "count=", "sort=", "reverse", "limit=", "no-color", NULL
+	static const struct option options[] = {
+		{ "batch", no_argument, NULL, 'b' },
+		{ "json", no_argument, NULL, 'j' },
+		{ "delay", required_argument, NULL, 'd' },
+		{ "count", required_argument, NULL, 'c' },
+		{ "sort", required_argument, NULL, 's' },
+		{ "reverse", no_argument, NULL, 'r' },
+		{ "limit", required_argument, NULL, 'l' },
+		{ "no-color", no_argument, NULL, 'n' },
+		{ 0 }
 	};
 	struct top_options o = { .delay = 2, .by = BY_PROFIT, .colour = !getenv("NO_COLOR") };
 	struct batch b = { .count = 1 };
 	bool batch = false, reverse = false;
 	int option;
 
-	while ((option = next_option(argc, argv, options)) >= 0) {
-		batch |= option == 0 || option == 1;
-		b.json |= option == 1;
-		reverse |= option == 5;
-		if (option == 2)
+	while ((option = next_option(argc, argv, options)) != -1) {
+		batch |= option == 'b' || option == 'j';
+		b.json |= option == 'j';
+		reverse |= option == 'r';
+		if (option == 'd')
 			o.delay = seconds_option("--delay");
-		else if (option == 3)
+		else if (option == 'c')
 			b.count = number_option("--count", 0, 1000000000);
-		else if (option == 4)
+		else if (option == 's')
 			choose_column(&o);
-		else if (option == 6)
+		else if (option == 'l')
 			b.limit = number_option("--limit", 1, 1000000000);
-		else if (option == 7)
+		else if (option == 'n')
 			o.colour = false;
 	}
 	if (optind < argc)

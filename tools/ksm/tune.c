@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Profiles: settings that fit together, for those who do not want to choose
- * each. The verb tune sets one, and start can.
+ * Profiles: settings that fit together, for users who do not want to choose
+ * each. The verb tune sets a profile, and start can.
  */
 #include <string.h>
 #include <unistd.h>
 
-#include "ksmctl.h"
+#include "ksmadm.h"
 
 #define NR_PROFILES	3
 
 /*
- * The advisor is told how long a full scan may take, and what that may cost.
- * Kernels before 6.8 have none: for them, the last two columns are for a scan
- * at a fixed rate.
+ * The advisor gets the time that a full scan may take, and its maximum cost.
+ * Kernels before 6.8 have no advisor. For them the last two columns give a
+ * fixed rate.
  */
 static const struct profile {
 	const char *name;
@@ -35,7 +35,7 @@ static const struct profile *profile_find(const char *name)
 	usage_error("a profile is quiet, balanced or eager, not '%s'", name);
 }
 
-/* A thread for every four CPUs, four at most: then, reading is the limit. */
+/* One thread per four CPUs, at most four: beyond that, memory is the limit. */
 static void put_threads(struct values *v, const struct profile *profile, char *max_cpu)
 {
 	long threads = 1;
@@ -49,7 +49,7 @@ static void put_threads(struct values *v, const struct profile *profile, char *m
 		snprintf(max_cpu, VALUE_BYTES, "%ld", threads * 100);
 }
 
-/* Adds the settings of a profile to @v, as far as this kernel has them. */
+/* Adds the settings of a profile to @v, if this kernel has them. */
 void profile_values(const char *name, struct values *v, const struct values *current)
 {
 	const struct profile *profile = profile_find(name);
@@ -77,11 +77,14 @@ void profile_values(const char *name, struct values *v, const struct values *cur
 
 static int tune_run(int argc, char **argv)
 {
-	static const char *const options[] = { "persist", NULL };
+	static const struct option options[] = {
+		{ "persist", no_argument, NULL, 'p' },
+		{ 0 }
+	};
 	struct values want = { 0 }, current;
 	bool persist = false;
 
-	while (next_option(argc, argv, options) == 0)
+	while (next_option(argc, argv, options) == 'p')
 		persist = true;
 	if (argc - optind != 1)
 		usage_error("tune: which profile: quiet, balanced or eager?");
@@ -91,7 +94,7 @@ static int tune_run(int argc, char **argv)
 	profile_values(argv[optind], &want, &current);
 	values_change(&want, persist, false);
 	if (strcmp(current.text[RUN], "1"))
-		warn("KSM does not scan now: 'ksmctl start' starts it");
+		warn("KSM does not scan now: 'ksmadm start' starts it");
 	return 0;
 }
 
@@ -110,6 +113,6 @@ const struct verb tune_verb = {
 	"The kernel's advisor paces the scan for these. balanced and eager use the zero\n"
 	"page for pages of zeroes. run, max_page_sharing and merge_across_nodes stay as\n"
 	"they are.\n\n"
-	"  --persist  also after the next boot, see 'ksmctl set --help'\n",
+	"  --persist  also after the next boot, see 'ksmadm set --help'\n",
 	.run = tune_run,
 };

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * ksmctl why: why the memory of a process is merged or is not, mapping by
- * mapping, as far as the kernel tells; with --contents, as far as the memory
- * itself does.
+ * ksmadm why: why the memory of a process is merged or not, mapping by mapping,
+ * as far as the kernel tells; with --contents, as far as the memory itself
+ * tells.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "ksmctl.h"
+#include "ksmadm.h"
 
 #define MIB	(1024.0 * 1024.0)
 
-/* Mappings with less that could be merged are left out, unless asked for. */
+/* Mappings with less mergeable memory are left out, unless asked for. */
 #define SMALL_BYTES	(64 * 1024)
 
 struct finding {
@@ -192,7 +192,7 @@ static const char *verdict(const struct finding *f)
 	return NULL;
 }
 
-/* Small ones say little, and there are many. */
+/* Small ones say little, and there are many of them. */
 static bool is_small(const struct finding *f)
 {
 	long long bytes = f->area.anonymous + f->area.swapped + f->zero;
@@ -238,17 +238,17 @@ static void print_causes(const struct report *r)
 	char run[VALUE_BYTES];
 	struct values v;
 
-	if (!ksm_read("run", run, sizeof(run)) && strcmp(run, "1"))
-		puts("KSM does not scan now: nothing more is merged until 'ksmctl start'");
+	if (!ksmfs_read("run", run, sizeof(run)) && strcmp(run, "1"))
+		puts("KSM does not scan now: nothing more is merged until 'ksmadm start'");
 	if (!r->registered) {
-		puts("nothing is registered: the program would have to call madvise() with MADV_MERGEABLE, or be started with 'ksmctl exec' or by systemd with MemoryKSM=yes");
+		puts("nothing is registered: the program would have to call madvise() with MADV_MERGEABLE, or be started with 'ksmadm exec' or by systemd with MemoryKSM=yes");
 		return;
 	}
 	if (r->sum.area.huge)
 		puts("huge pages are taken apart only when one of their pages has a duplicate");
 	values_read(&v);
 	if (r->sum.contents.zero && !strcmp(v.text[USE_ZERO_PAGES], "0"))
-		puts("pages of zeroes cost no metadata with: ksmctl set use_zero_pages=1");
+		puts("pages of zeroes cost no metadata with: ksmadm set use_zero_pages=1");
 	if (unmerged(&r->sum) && !r->contents)
 		puts("what is in pages that are not merged, --contents tells");
 }
@@ -274,70 +274,67 @@ static void print_report(struct report *r, bool all)
 		       r->left_out);
 }
 
-static void json_finding(struct json *j, const struct report *r, const struct finding *f)
+static void json_finding(struct json_object *j, const struct report *r, const struct finding *f)
 {
-	json_number(j, "size_bytes", (long long)(f->area.end - f->area.start));
-	json_number(j, "anonymous_bytes", f->area.anonymous);
-	json_number(j, "merged_bytes", f->area.merged);
+	struct json_object *contents;
+
+	json_add_number(j, "size_bytes", (long long)(f->area.end - f->area.start));
+	json_add_number(j, "anonymous_bytes", f->area.anonymous);
+	json_add_number(j, "merged_bytes", f->area.merged);
 	if (f->zero_known)
-		json_number(j, "zero_bytes", f->zero);
+		json_add_number(j, "zero_bytes", f->zero);
 	else
-		json_null(j, "zero_bytes");
-	json_number(j, "huge_bytes", f->area.huge);
-	json_number(j, "swapped_bytes", f->area.swapped);
-	json_number(j, "unmerged_bytes", unmerged(f));
+		json_add_null(j, "zero_bytes");
+	json_add_number(j, "huge_bytes", f->area.huge);
+	json_add_number(j, "swapped_bytes", f->area.swapped);
+	json_add_number(j, "unmerged_bytes", unmerged(f));
 	if (!r->contents)
 		return;
-	json_begin(j, "contents", '{');
-	json_number(j, "unique_bytes", (long long)f->contents.unique * page_bytes());
-	json_number(j, "changing_bytes", (long long)f->contents.changing * page_bytes());
-	json_number(j, "zero_bytes", (long long)f->contents.zero * page_bytes());
-	json_number(j, "alike_bytes", (long long)f->contents.alike * page_bytes());
-	json_end(j, '}');
+	contents = json_add_object(j, "contents");
+	json_add_number(contents, "unique_bytes", (long long)f->contents.unique * page_bytes());
+	json_add_number(contents, "changing_bytes", (long long)f->contents.changing * page_bytes());
+	json_add_number(contents, "zero_bytes", (long long)f->contents.zero * page_bytes());
+	json_add_number(contents, "alike_bytes", (long long)f->contents.alike * page_bytes());
 }
 
-static void json_area(struct json *j, const struct report *r, const struct finding *f)
+static void json_area(struct json_object *areas, const struct report *r, const struct finding *f)
 {
+	struct json_object *j = json_add_object(areas, NULL);
 	const char *why = verdict(f);
 	char address[32];
 
-	json_begin(j, NULL, '{');
 	snprintf(address, sizeof(address), "0x%llx", f->area.start);
-	json_string(j, "start", address);
+	json_add_string(j, "start", address);
 	snprintf(address, sizeof(address), "0x%llx", f->area.end);
-	json_string(j, "end", address);
-	json_string(j, "permissions", f->area.perms);
-	json_string(j, "name", f->area.name);
-	json_bool(j, "registered", f->registered);
-	json_bool(j, "excluded", f->excluded);
+	json_add_string(j, "end", address);
+	json_add_string(j, "permissions", f->area.perms);
+	json_add_string(j, "name", f->area.name);
+	json_add_bool(j, "registered", f->registered);
+	json_add_bool(j, "excluded", f->excluded);
 	if (why)
-		json_string(j, "why", why);
+		json_add_string(j, "why", why);
 	json_finding(j, r, f);
-	json_end(j, '}');
 }
 
 static void json_report(const struct report *r)
 {
-	struct json j = { .out = stdout };
+	struct json_object *j = json_new(), *registered, *areas;
 	size_t i;
 
-	json_begin(&j, NULL, '{');
-	json_number(&j, "pid", r->p.pid);
-	json_string(&j, "command", r->p.command);
+	json_add_number(j, "pid", r->p.pid);
+	json_add_string(j, "command", r->p.command);
 	if (r->stat_known) {
-		json_number(&j, "known_bytes", r->p.known * page_bytes());
-		json_number(&j, "metadata_bytes", process_metadata(&r->p));
-		json_number(&j, "profit_bytes", r->p.profit);
+		json_add_number(j, "known_bytes", r->p.known * page_bytes());
+		json_add_number(j, "metadata_bytes", process_metadata(&r->p));
+		json_add_number(j, "profit_bytes", r->p.profit);
 	}
-	json_begin(&j, "registered", '{');
-	json_number(&j, "areas", (long long)r->registered);
-	json_finding(&j, r, &r->sum);
-	json_end(&j, '}');
-	json_begin(&j, "areas", '[');
+	registered = json_add_object(j, "registered");
+	json_add_number(registered, "areas", (long long)r->registered);
+	json_finding(registered, r, &r->sum);
+	areas = json_add_list(j, "areas");
 	for (i = 0; i < r->nr; i++)
-		json_area(&j, r, &r->found[i]);
-	json_end(&j, ']');
-	json_end(&j, '}');
+		json_area(areas, r, &r->found[i]);
+	json_print(j);
 }
 
 static void read_report(struct report *r, pid_t pid)
@@ -363,18 +360,24 @@ static void read_report(struct report *r, pid_t pid)
 
 static int why_run(int argc, char **argv)
 {
-	static const char *const options[] = { "json", "all", "contents", "interval=", NULL };
+	static const struct option options[] = {
+		{ "json", no_argument, NULL, 'j' },
+		{ "all", no_argument, NULL, 'a' },
+		{ "contents", no_argument, NULL, 'c' },
+		{ "interval", required_argument, NULL, 'i' },
+		{ 0 }
+	};
 	bool as_json = false, all = false, contents = false;
 	struct report r = { 0 };
 	double interval = 2;
 	unsigned long pid;
 	int option;
 
-	while ((option = next_option(argc, argv, options)) >= 0) {
-		as_json |= option == 0;
-		all |= option == 1;
-		contents |= option == 2;
-		if (option == 3)
+	while ((option = next_option(argc, argv, options)) != -1) {
+		as_json |= option == 'j';
+		all |= option == 'a';
+		contents |= option == 'c';
+		if (option == 'i')
 			interval = seconds_option("--interval");
 	}
 	if (argc - optind != 1)

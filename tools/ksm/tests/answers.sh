@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0
-# shellcheck shell=bash disable=SC2154,SC2034 # dir, bin and the like are ksmctl_test's
+# shellcheck shell=bash disable=SC2154,SC2034 # dir, bin and the like are ksmadm_test's
 #
-# The part of ksmctl_test that is about mistakes: each has its exit status and a
+# The part of ksmadm_test that is about mistakes: each has its exit status and a
 # message, and changes nothing.
 
 test_help()
 {
-	ksmctl --help >"$dir/help"
+	ksmadm --help >"$dir/help"
 	for verb in status top why metrics start stop unmerge get set tune reset apply exec; do
 		grep -q "^  $verb " "$dir/help"
-		ksmctl $verb --help >"$dir/verb"
-		grep -q "^Usage: ksmctl $verb" "$dir/verb"
+		ksmadm $verb --help >"$dir/verb"
+		grep -q "^Usage: ksmadm $verb" "$dir/verb"
 	done
-	ksmctl --version | grep -q '^ksmctl [0-9]'
+	ksmadm --version | grep -q '^ksmadm [0-9]'
 }
 
 # completes WORD... WANTED: what bash offers for the last of the words
@@ -20,15 +20,15 @@ completes()
 {
 	local wanted=${!#}
 
-	COMP_WORDS=(ksmctl "${@:1:$#-1}")
+	COMP_WORDS=(ksmadm "${@:1:$#-1}")
 	COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
-	_ksmctl
+	_ksmadm
 	same "${COMPREPLY[*]}" "$wanted" "completion of ${COMP_WORDS[*]}"
 }
 
 test_completion()
 {
-	. "$top/tools/ksm/ksmctl.bash"
+	. "$top/tools/ksm/ksmadm.bash"
 	completes st 'status start stop'
 	completes --config x top to ''
 	completes --config x to top
@@ -38,10 +38,10 @@ test_completion()
 	completes set use_ use_zero_pages=
 	completes get use_ use_zero_pages
 	completes unmerge --f --force
-	# Each verb, and each option of each, is known to ksmctl.
-	for verb in $(_ksmctl_words ''); do
-		ksmctl "$verb" --help >"$dir/verb"
-		for option in $(_ksmctl_options "$verb"); do
+	# Each verb, and each option of each, is known to ksmadm.
+	for verb in $(_ksmadm_words ''); do
+		ksmadm "$verb" --help >"$dir/verb"
+		for option in $(_ksmadm_options "$verb"); do
 			grep -q -- "$option" "$dir/verb" || [ "$option" = --help ] ||
 				fail "$verb has no $option"
 		done
@@ -105,8 +105,8 @@ test_no_ksm_in_the_kernel()
 		# shellcheck disable=SC2086 # words
 		refused 3 'no KSM in this kernel' --sysfs "$dir/none" $args
 	done
-	KSMCTL_SYSFS=$dir/none refused 3 'no KSM in this kernel' get
-	echo run=1 >"$dir/ksmctl.conf"
+	KSMADM_SYSFS=$dir/none refused 3 'no KSM in this kernel' get
+	echo run=1 >"$dir/ksmadm.conf"
 	refused 3 'no KSM in this kernel' --sysfs "$dir/none" apply
 	refused 3 'no KSM' --sysfs "$dir/none/nothing" status
 }
@@ -119,11 +119,11 @@ refused_nobody()
 
 	shift
 	before=$(all_settings)
-	nobody "$bin/ksmctl" --config "$dir/ksmctl.conf" "$@" 2>"$dir/err" >"$dir/out" || status=$?
+	nobody "$bin/ksmadm" --config "$dir/ksmadm.conf" "$@" 2>"$dir/err" >"$dir/out" || status=$?
 	cat "$dir/err"
-	same "$status" 4 "ksmctl $*"
+	same "$status" 4 "ksmadm $*"
 	[[ $(<"$dir/err") =~ $pattern ]]
-	same "$(all_settings)" "$before" "ksmctl $*: settings"
+	same "$(all_settings)" "$before" "ksmadm $*: settings"
 }
 
 test_not_root()
@@ -139,14 +139,14 @@ test_not_root()
 	refused_nobody 'cannot set' reset
 	put use_zero_pages 0
 	# What needs no root
-	nobody "$bin/ksmctl" status --quick | grep -q '^KSM  *off'
-	nobody "$bin/ksmctl" status --json --interval 0 | jq -e '.mergeable_source == "scanned"'
-	nobody "$bin/ksmctl" get run | grep -qx 'run=0'
-	nobody "$bin/ksmctl" metrics | grep -q '^ksm_running 0'
-	nobody "$bin/ksmctl" top --batch 2>"$dir/err" | grep -q '^ *PID  MERGEABLE'
+	nobody "$bin/ksmadm" status --quick | grep -q '^KSM  *off'
+	nobody "$bin/ksmadm" status --json --interval 0 | jq -e '.mergeable_source == "scanned"'
+	nobody "$bin/ksmadm" get run | grep -qx 'run=0'
+	nobody "$bin/ksmadm" metrics | grep -q '^ksm_running 0'
+	nobody "$bin/ksmadm" top --batch 2>"$dir/err" | grep -q '^ *PID  MERGEABLE'
 	grep -q 'by root' "$dir/err"
 	# shellcheck disable=SC2016 # the other shell's
-	nobody sh -c '"$1" why --json $$' - "$bin/ksmctl" >"$dir/why"
+	nobody sh -c '"$1" why --json $$' - "$bin/ksmadm" >"$dir/why"
 	jq -e '.registered.areas == 0 and (.areas | length) > 3' "$dir/why"
 }
 
@@ -177,7 +177,7 @@ test_unmerge_without_memory()
 	echo 1000000000 >"$dir/sys/pages_sharing"
 	refused 6 'needs 3906250.0 MiB' --sysfs "$dir/sys" unmerge
 	same "$(cat "$dir/sys/run")" 1 'run'
-	ksmctl --sysfs "$dir/sys" unmerge --force 2>"$dir/err"
+	ksmadm --sysfs "$dir/sys" unmerge --force 2>"$dir/err"
 	grep -q 'may be killed' "$dir/err"
 	same "$(cat "$dir/sys/run")" 2 'run'
 }
@@ -192,12 +192,12 @@ test_all_or_nothing()
 	refused 4 'pages_to_scan.*nothing was changed' --sysfs "$dir/sys" \
 		set --persist run=0 smart_scan=0 use_zero_pages=1 pages_to_scan=7 sleep_millisecs=3
 	grep . "$dir"/sys/* | diff "$dir/before" -
-	[ ! -e "$dir/ksmctl.conf" ] || fail 'it was persisted'
-	[ -z "$(find "$dir" -name 'ksmctl.conf.*')" ] || fail 'a temporary file is left'
+	[ ! -e "$dir/ksmadm.conf" ] || fail 'it was persisted'
+	[ -z "$(find "$dir" -name 'ksmadm.conf.*')" ] || fail 'a temporary file is left'
 	# And the same without what is in the way
 	rm "$dir/sys/pages_to_scan"
 	echo 100 >"$dir/sys/pages_to_scan"
-	ksmctl --sysfs "$dir/sys" set smart_scan=0 use_zero_pages=1 pages_to_scan=7
+	ksmadm --sysfs "$dir/sys" set smart_scan=0 use_zero_pages=1 pages_to_scan=7
 	same "$(grep -h . "$dir"/sys/{smart_scan,use_zero_pages,pages_to_scan} | tr '\n' ' ')" '0 1 7 '
 }
 
@@ -207,12 +207,12 @@ test_old_kernel()
 	make_fixture
 	refused 1 'no advisor_mode' --sysfs "$dir/sys" set advisor_mode=none
 	refused 1 'no scan_threads' --sysfs "$dir/sys" set scan_threads=2
-	ksmctl --sysfs "$dir/sys" tune eager
+	ksmadm --sysfs "$dir/sys" tune eager
 	same "$(cat "$dir/sys/pages_to_scan")" 5000
-	ksmctl --sysfs "$dir/sys" status --json --interval 0 >"$dir/json"
+	ksmadm --sysfs "$dir/sys" status --json --interval 0 >"$dir/json"
 	jq -e '.metadata_estimated and .profit_estimated and .settings.pages_to_scan == 5000' "$dir/json"
-	ksmctl --sysfs "$dir/sys" status --interval 0 | grep -q 'advisor *not in this kernel'
-	ksmctl --sysfs "$dir/sys" metrics >"$dir/prom"
+	ksmadm --sysfs "$dir/sys" status --interval 0 | grep -q 'advisor *not in this kernel'
+	ksmadm --sysfs "$dir/sys" metrics >"$dir/prom"
 	lacks '^ksm_.*full_scans' "$dir/prom"
 	lacks '^ksm_.*advisor' "$dir/prom"
 }

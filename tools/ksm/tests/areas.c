@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A process with mappings of each kind that "ksmctl why" tells apart, for its
- * test. Prints a line for each, "NAME START PAGES", then "ready"; ends with its
+ * A process with mappings of each kind that "ksmadm why" distinguishes, for its
+ * test. Prints a line for each, "NAME START PAGES", then "ready". Ends with its
  * parent.
  */
 #include <signal.h>
@@ -51,7 +51,7 @@ static void tell(const char *name, const void *mem, size_t pages)
 	printf("%s 0x%lx %zu\n", name, (unsigned long)mem, pages);
 }
 
-/* With unusable memory behind it, so that it stays a mapping of its own */
+/* With unusable memory after it, so that it stays a separate mapping */
 static unsigned char *map_alone(size_t bytes)
 {
 	unsigned char *mem = mmap(NULL, bytes + HUGE_BYTES, PROT_NONE,
@@ -97,7 +97,7 @@ static void other_kind(const char *name, int flags)
 	unsigned char *mem = mmap(NULL, pages * PAGE_BYTES, PROT_READ | PROT_WRITE,
 				  flags | MAP_ANONYMOUS, -1, 0);
 
-	/* A kernel may not have it. */
+	/* The kernel may not have it. */
 	if (mem == MAP_FAILED)
 		return;
 	fill(mem, pages, ALIKE);

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-# shellcheck shell=bash disable=SC2154,SC2034 # dir, bin and the like are ksmctl_test's
+# shellcheck shell=bash disable=SC2154,SC2034 # dir, bin and the like are ksmadm_test's
 #
-# What the parts of ksmctl_test have in common: to run ksmctl and judge what it
+# What the parts of ksmadm_test have in common: to run ksmadm and judge what it
 # says, to set the kernel up and back again, and processes with memory to merge.
 
 clean_up()
@@ -37,7 +37,7 @@ run_test()
 	stop_processes
 }
 
-ksmctl() { "$bin/ksmctl" --config "$dir/ksmctl.conf" "$@"; }
+ksmadm() { "$bin/ksmadm" --config "$dir/ksmadm.conf" "$@"; }
 
 # A setting or a counter; of a choice, the one in force. Without a program: in an
 # emulated machine, to start one takes long.
@@ -71,7 +71,7 @@ defaults()
 	put advisor_max_pages_to_scan 30000
 	put stable_node_chains_prune_millisecs 2000
 	put run 0
-	rm -f "$dir/ksmctl.conf"
+	rm -f "$dir/ksmadm.conf"
 }
 
 # What there is of settings, to see if something was changed
@@ -92,7 +92,7 @@ same() { [ "$1" = "$2" ] || fail "${3:-}: '$1' is not '$2'"; }
 
 lacks() { if grep "$1" "$2"; then fail "$2 has '$1'"; fi; }
 
-# ksmctl with the arguments has to exit with $1, say $2 (a pattern of grep -E)
+# ksmadm with the arguments has to exit with $1, say $2 (a pattern of grep -E)
 # on standard error, and change nothing.
 refused()
 {
@@ -100,13 +100,13 @@ refused()
 
 	shift 2
 	before=$(all_settings)
-	ksmctl "$@" >"$dir/out" 2>"$dir/err" </dev/null || status=$?
+	ksmadm "$@" >"$dir/out" 2>"$dir/err" </dev/null || status=$?
 	said=$(<"$dir/err")
 	echo "$said"
-	same "$status" "$want" "ksmctl $*"
-	[[ $said =~ $pattern ]] || fail "ksmctl $*: does not say '$pattern'"
-	[ ! -s "$dir/out" ] || fail "ksmctl $*: says it on standard output"
-	same "$(all_settings)" "$before" "ksmctl $*: settings"
+	same "$status" "$want" "ksmadm $*"
+	[[ $said =~ $pattern ]] || fail "ksmadm $*: does not say '$pattern'"
+	[ ! -s "$dir/out" ] || fail "ksmadm $*: says it on standard output"
+	same "$(all_settings)" "$before" "ksmadm $*: settings"
 }
 
 # Waits up to $1 seconds until the rest, a command, succeeds.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-# shellcheck shell=bash disable=SC2154,SC2034,SC2317 # dir, bin and the like are ksmctl_test's
+# shellcheck shell=bash disable=SC2154,SC2034,SC2317 # dir, bin and the like are ksmadm_test's
 #
-# The part of ksmctl_test that drives ksmctl in terminals, with tmux: small and
+# The part of ksmadm_test that drives ksmadm in terminals, with tmux: small and
 # large ones, with UTF-8 and without, with colours and without.
 
 terminals=0
@@ -24,7 +24,7 @@ terminal()
 # Waits until the screen shows something, or says what it shows instead.
 see()
 {
-	(wait_for 30 shows "$1") || {
+	(wait_for 120 shows "$1") || {
 		cat "$dir/screen"
 		fail "the screen never showed: $1"
 	}
@@ -57,7 +57,7 @@ test_top_in_a_terminal()
 	put use_zero_pages 1
 	merge_all
 	start_areas
-	terminal 80 24 "$bin/ksmctl top --delay 0.2"
+	terminal 80 24 "$bin/ksmadm top --delay 0.2"
 	see "^ *$tenant .* tenant"
 	see '[▁▂▃▄▅▆▇█]{3}'
 	looks_right
@@ -86,7 +86,7 @@ test_top_in_a_terminal()
 	# One that ends disappears.
 	kill "$tenant"
 	gone() { ! shows " tenant "; }
-	wait_for 30 gone
+	wait_for 120 gone
 	looks_right
 	quits
 }
@@ -97,7 +97,7 @@ test_top_in_small_terminals()
 	merge_all
 	for size in '40 10' '20 5' '10 3' '8 1' '200 60'; do
 		# shellcheck disable=SC2086 # two numbers
-		terminal $size "$bin/ksmctl top --delay 0.2"
+		terminal $size "$bin/ksmadm top --delay 0.2"
 		case "$size" in
 		'8 1') see '^KSM' ;;
 		'10 3') see '^ *PID' ;;
@@ -106,11 +106,11 @@ test_top_in_small_terminals()
 		quits
 	done
 	# From large to small, and back
-	terminal 80 24 "$bin/ksmctl top --delay 0.2"
+	terminal 80 24 "$bin/ksmadm top --delay 0.2"
 	see "^ *$tenant"
 	tm resize-window -x 40 -y 10
 	less_columns() { shows "^ *$tenant" && ! grep -q METADATA "$dir/screen"; }
-	wait_for 30 less_columns
+	wait_for 120 less_columns
 	looks_right
 	tm resize-window -x 120 -y 40
 	see METADATA
@@ -123,19 +123,19 @@ test_top_in_plain_terminals()
 	start_tenant 8
 	merge_all
 	# No UTF-8: the history in letters. No colours: nothing that asks for them.
-	terminal 80 24 "$bin/ksmctl top --delay 0.2" 'LC_ALL=C'
+	terminal 80 24 "$bin/ksmadm top --delay 0.2" 'LC_ALL=C'
 	see '#{3}$'
 	looks_right
 	quits
-	terminal 80 24 "$bin/ksmctl top --delay 0.2" 'TERM=vt100 NO_COLOR=1'
+	terminal 80 24 "$bin/ksmadm top --delay 0.2" 'TERM=vt100 NO_COLOR=1'
 	see "^ *$tenant"
 	looks_right
 	quits
 	# No terminal that can be drawn on: the list, once
-	terminal 100 24 "$bin/ksmctl top --delay 0.2" TERM=dumb
+	terminal 100 24 "$bin/ksmadm top --delay 0.2" TERM=dumb
 	see '^left 0'
 	grep -q " $tenant .*tenant" "$dir/screen"
-	terminal 100 24 "$bin/ksmctl top" TERM=no-such-terminal
+	terminal 100 24 "$bin/ksmadm top" TERM=no-such-terminal
 	see '^left 1'
 	grep -q 'cannot use a terminal' "$dir/screen"
 }
@@ -144,7 +144,7 @@ test_unmerge_shows_progress()
 {
 	start_tenant 32
 	merge_all
-	terminal 80 24 "$bin/ksmctl unmerge"
+	terminal 80 24 "$bin/ksmadm unmerge"
 	see '^left 0'
 	cat "$dir/screen"
 	grep -qE '^undone: +[0-9.]+ of [0-9.]+ MiB, 100 %' "$dir/screen"

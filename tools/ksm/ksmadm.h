@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the modules of ksmctl know of each other. Each verb of the command line
- * is a module that offers a struct verb; the rest reads the kernel for them,
- * changes its settings, or writes JSON.
+ * What the modules of ksmadm know of each other. Each verb of the command line
+ * is a module that offers a struct verb. The other modules read the kernel for
+ * them, change its settings, or write JSON.
  */
-#ifndef KSMCTL_H
-#define KSMCTL_H
+#ifndef KSMADM_H
+#define KSMADM_H
 
 #include <getopt.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <sys/types.h>
 
-/* What ksmctl exits with; ksmctl(8) lists them. */
+#include "ksmfs.h"
+#include "smaps.h"
+
+/* Exit codes of ksmadm; ksmadm(8) lists them. */
 enum exit_code {
 	EXIT_FAILED = 1,
 	EXIT_USAGE = 2,
@@ -27,7 +30,7 @@ enum exit_code {
 struct verb {
 	const char *name;
 	const char *synopsis;	/* what follows the name */
-	const char *summary;	/* a line of ksmctl --help */
+	const char *summary;	/* a line of ksmadm --help */
 	const char *help;
 	int (*run)(int argc, char **argv);
 };
@@ -38,7 +41,7 @@ extern const struct verb get_verb, set_verb, tune_verb, reset_verb, apply_verb;
 extern const struct verb exec_verb;
 
 /* main.c: options and messages */
-#define CONFIG_PATH	"/etc/ksmctl.conf"
+#define CONFIG_PATH	"/etc/ksmadm.conf"
 
 extern const char *config_path;
 
@@ -47,11 +50,10 @@ extern const char *config_path;
 [[gnu::format(printf, 1, 2)]] void warn(const char *format, ...);
 
 /*
- * getopt_long() for a verb: --help is answered, what is wrong is an error. Long
- * options are given as "name" (without a value) or "name=", NULL-ended; returns
- * the index of the option, or -1 at the end of the options.
+ * getopt_long() for a verb with these options: it answers --help itself, and
+ * exits if something is wrong. Returns the option's val, or -1 at the end.
  */
-int next_option(int argc, char **argv, const char *const *names);
+int next_option(int argc, char **argv, const struct option *options);
 unsigned long number_option(const char *name, unsigned long min, unsigned long max);
 double seconds_option(const char *name);
 
@@ -72,21 +74,18 @@ enum counter {
 	NR_COUNTERS
 };
 
-/* One look at the counters, and what the scan has cost by then */
+/* One look at the counters, and the cost of the scan so far */
 struct sample {
 	bool there[NR_COUNTERS];
 	long long value[NR_COUNTERS];
 	double time;		/* seconds */
 	double cpu;		/* seconds that all threads of ksmd have run */
-	unsigned int threads;	/* how many threads that is */
+	unsigned int threads;	/* the number of these threads */
 };
 
-extern const char *ksm_dir;
 extern const char *const counter_names[NR_COUNTERS];
 
 void ksm_require(void);
-int ksm_read(const char *file, char *text, size_t size);
-int ksm_write(const char *file, const char *text);
 void sample_take(struct sample *s);
 void sample_counters(struct sample *s);
 long long page_bytes(void);
@@ -97,7 +96,6 @@ long long saved_bytes(const struct sample *s);
 long long known_pages(const struct sample *s);
 long long metadata_bytes(const struct sample *s, bool *estimated);
 long long profit_bytes(const struct sample *s, bool *estimated);
-long long read_field(const char *path, const char *field);
 
 /* process.c: what the kernel tells of processes */
 struct process {
@@ -108,28 +106,14 @@ struct process {
 	long long profit;		/* bytes */
 };
 
-/* A mapping, as /proc/PID/smaps has it; sizes in bytes */
-struct area {
-	unsigned long long start, end;
-	char perms[8];
-	char name[256];
-	unsigned long long inode;
-	long long rss, anonymous, merged, huge, swapped;
-	char flags[256];	/* "rd wr mg " */
-};
-
 /* Sums of the areas that are registered for merging; bytes */
 struct registered {
 	unsigned long areas;
 	long long size, rss, merged, huge;
 };
 
-typedef void area_function(const struct area *area, void *argument);
-
 int process_read(pid_t pid, struct process *p);
-int areas_walk(pid_t pid, area_function *each, void *argument);
 int registered_read(pid_t pid, struct registered *sum);
-bool area_has(const struct area *area, const char *flag);
 size_t pids_list(pid_t **pids);
 void command_read(pid_t pid, char *command, size_t size);
 long long process_metadata(const struct process *p);
@@ -138,14 +122,14 @@ long long process_metadata(const struct process *p);
 struct offered {
 	struct registered sum;
 	unsigned int processes;
-	unsigned int unread;	/* processes that may not be looked at */
+	unsigned int unread;	/* processes that we may not look at */
 	bool cut_short;		/* it took too long to look at all of them */
 	bool ksmtuned;		/* is running, and changes settings */
 };
 
 void offered_read(struct offered *o, double seconds);
 
-/* settings.c, config.c: what can be set */
+/* settings.c: what can be set */
 enum setting {
 	RUN,
 	MAX_PAGE_SHARING,
@@ -166,7 +150,7 @@ enum setting {
 
 #define VALUE_BYTES	24
 
-/* A value for some of the settings; "" for those it has none for */
+/* Values for some of the settings; "" for the others */
 struct values {
 	char text[NR_SETTINGS][VALUE_BYTES];
 };
@@ -181,14 +165,17 @@ extern const struct setting_info settings[NR_SETTINGS];
 
 int setting_find(const char *name, size_t length);
 void values_read(struct values *v);
-/* What is wrong with "KEY=VALUE", or NULL and it was added to @v. */
+/* Returns what is wrong with "KEY=VALUE", or NULL after adding it to @v. */
 const char *values_parse(struct values *v, const char *text);
 void values_put(struct values *v, enum setting key, const char *text);
 bool values_leave_out_missing(struct values *v, const struct values *current);
-void values_change(const struct values *want, bool persist, bool forget);
-void settings_lock(void);
 long long setting_number(const struct values *v, enum setting key);
 
+/* transaction.c */
+void values_change(const struct values *want, bool persist, bool forget);
+void settings_lock(void);
+
+/* config.c */
 struct config;
 struct config *config_prepare(const struct values *want, bool forget);
 int config_commit(struct config *c);
@@ -204,7 +191,7 @@ struct status {
 	struct values settings;
 	struct offered offered;
 	bool offered_known;
-	double interval;	/* that the rates are of; 0: there are none */
+	double interval;	/* time span of the rates; 0: there are none */
 	double cpu_percent;	/* of one CPU */
 	double pages_per_second;
 	double scan_seconds;	/* of a full scan; 0 if not known */
@@ -264,19 +251,17 @@ int contents_sample(pid_t pid, struct content_range *ranges, size_t nr, double s
 int zero_pages_count(pid_t pid, unsigned long long start, unsigned long long end,
 		     long long *pages);
 
-/* json.c */
-struct json {
-	FILE *out;
-	unsigned int depth;
-	bool filled;		/* there is something at this depth */
-};
+/* json.c: json-c's objects. What is added to a list has no name: NULL. */
+struct json_object;
 
-void json_begin(struct json *j, const char *name, char bracket);
-void json_end(struct json *j, char bracket);
-void json_string(struct json *j, const char *name, const char *value);
-void json_number(struct json *j, const char *name, long long value);
-void json_real(struct json *j, const char *name, double value);
-void json_bool(struct json *j, const char *name, bool value);
-void json_null(struct json *j, const char *name);
+struct json_object *json_new(void);
+struct json_object *json_add_object(struct json_object *to, const char *name);
+struct json_object *json_add_list(struct json_object *to, const char *name);
+void json_add_string(struct json_object *to, const char *name, const char *value);
+void json_add_number(struct json_object *to, const char *name, long long value);
+void json_add_real(struct json_object *to, const char *name, double value);
+void json_add_bool(struct json_object *to, const char *name, bool value);
+void json_add_null(struct json_object *to, const char *name);
+void json_print(struct json_object *object);
 
-#endif /* KSMCTL_H */
+#endif /* KSMADM_H */

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# Completion of ksmctl's command line for bash.
+# Completion of ksmadm's command line for bash.
 
 # The verb among the words so far, or nothing: options before it take a value.
-_ksmctl_verb()
+_ksmadm_verb()
 {
 	local i
 
@@ -17,7 +17,7 @@ _ksmctl_verb()
 	done
 }
 
-_ksmctl_options()
+_ksmadm_options()
 {
 	case $1 in
 	'') echo '--sysfs --config --help --version' ;;
@@ -32,23 +32,23 @@ _ksmctl_options()
 	esac
 }
 
-_ksmctl_words()
+_ksmadm_words()
 {
 	case $1 in
 	'') echo 'status top why metrics start stop unmerge get set tune reset apply exec' ;;
 	tune | start) echo 'quiet balanced eager' ;;
-	get) ksmctl get 2>/dev/null | cut -d= -f1 ;;
-	set) ksmctl get 2>/dev/null | sed 's/=.*/=/' ;;
+	get) ksmadm get 2>/dev/null | cut -d= -f1 ;;
+	set) ksmadm get 2>/dev/null | sed 's/=.*/=/' ;;
 	why) (cd /proc && echo [0-9]*) ;;
 	esac
 }
 
-_ksmctl()
+_ksmadm()
 {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} verb
 	local columns='pid command cgroup mergeable merged zero metadata profit'
 
-	verb=$(_ksmctl_verb)
+	verb=$(_ksmadm_verb)
 	COMPREPLY=()
 	case $verb/$prev in
 	top/--sort) mapfile -t COMPREPLY < <(compgen -W "$columns" -- "$cur"); return ;;
@@ -58,9 +58,9 @@ _ksmctl()
 	exec/*) mapfile -t COMPREPLY < <(compgen -c -- "$cur"); return ;;
 	esac
 	case $verb/$cur in
-	*/-*) mapfile -t COMPREPLY < <(compgen -W "$(_ksmctl_options "$verb")" -- "$cur") ;;
+	*/-*) mapfile -t COMPREPLY < <(compgen -W "$(_ksmadm_options "$verb")" -- "$cur") ;;
 	apply/*) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
-	*) mapfile -t COMPREPLY < <(compgen -W "$(_ksmctl_words "$verb")" -- "$cur") ;;
+	*) mapfile -t COMPREPLY < <(compgen -W "$(_ksmadm_words "$verb")" -- "$cur") ;;
 	esac
 	case ${COMPREPLY[*]} in
 	# Not when it is called otherwise than by completion
@@ -68,4 +68,4 @@ _ksmctl()
 	esac
 }
 
-complete -F _ksmctl ksmctl
+complete -F _ksmadm ksmadm
