@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What tools/test/in-vm does, for a VM of a bare kernel: none of the host's
- * programs is there, nor is a shell.
+ * Does what tools/test/in-vm does, for a VM with a bare kernel, which has
+ * neither the host's programs nor a shell.
  */
 #include <glob.h>
 #include <stdio.h>
@@ -11,7 +11,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define NONCE "KSM_TEST_NONCE="
 #define KUNIT_RESULTS "/sys/kernel/debug/kunit/ksm*/results"
+
+/* Ends the lines that separate the parts. No program can know it. */
+static char nonce[64];
 
 static int copy_out(const char *path)
 {
@@ -26,24 +30,25 @@ static int copy_out(const char *path)
 	return 0;
 }
 
-/* The suites' results as KUnit keeps them since boot. */
+/*
+ * Prints the results that KUnit has kept since boot. tools/test/report knows
+ * which suites must be there.
+ */
 static int kunit(void)
 {
 	int status = 0;
 	glob_t found;
 	size_t i;
 
-	if (glob(KUNIT_RESULTS, 0, NULL, &found)) {
-		puts("# no results of a suite named ksm* in debugfs");
-		return 1;
-	}
+	if (glob(KUNIT_RESULTS, 0, NULL, &found))
+		return 0;
 	for (i = 0; i < found.gl_pathc; i++)
 		status |= copy_out(found.gl_pathv[i]);
 	globfree(&found);
 	return status;
 }
 
-/* In its own directory, as the kselftests want it. */
+/* Runs in the program's own directory, as kselftests require. */
 static int run(const char *path, const char *name)
 {
 	char *directory = strndup(path, name - path);
@@ -86,7 +91,8 @@ int main(int argc, char **argv)
 	if (argc < 2 || !strcmp(argv[1], "-h") || !strcmp(argv[1], "--help")) {
 		puts("Usage: in-vm-bare [NAME=VALUE]... PART...\n\n"
 		     "A part is the path of a test program, or kunit. Run by tools/test/run, in\n"
-		     "the VM, with NAME=VALUE in the programs' environment.");
+		     "the VM, with NAME=VALUE in the programs' environment. KSM_TEST_NONCE=VALUE\n"
+		     "ends the lines that tell parts apart.");
 		return argc < 2 ? 2 : 0;
 	}
 	mkdir("/tmp", 01777);
@@ -97,15 +103,20 @@ int main(int argc, char **argv)
 		const char *name = strrchr(argv[i], '/');
 		int status;
 
+		if (!strncmp(argv[i], NONCE, strlen(NONCE))) {
+			snprintf(nonce, sizeof(nonce), " %s", argv[i] + strlen(NONCE));
+			continue;
+		}
 		if (!name && strchr(argv[i], '=')) {
 			putenv(argv[i]);
 			continue;
 		}
 		name = name ? name + 1 : argv[i];
 		write_to("/dev/kmsg", "ksm test: ", name);
-		printf("@begin %s\n", name);
+		printf("@begin %s%s\n", name, nonce);
 		status = strcmp(name, "kunit") ? run(argv[i], name) : kunit();
-		printf("@end %s %d\n", name, status);
+		/* Its last line may have no end. */
+		printf("\n@end %s %d%s\n", name, status, nonce);
 		fflush(stdout);
 	}
 	return 0;

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A process whose memory KSM is to merge, for the tests of programs that watch
- * or steer KSM: a stand-in for a virtual machine.
+ * A process whose memory KSM should merge: a stand-in for a virtual machine, in
+ * tests of programs that watch or control KSM.
  *
  * usage: tenant MIB CHILDREN ...
  *
- * Of its memory a half is alike everywhere, an eighth is zero, and the rest is
- * its own. The children have the same memory, as fork() gives it. More
- * arguments are for those who look at the command line. Ends with its parent.
+ * Half of its memory is the same everywhere, an eighth is zero, and the rest is
+ * its own. Its children have the same memory, by fork(). Further arguments are
+ * for programs that look at the command line. It ends with its parent.
  */
 #include <signal.h>
 #include <stdio.h>
