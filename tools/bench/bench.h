@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the parts of the program that measures know of each other: main.c
- * picks workloads, ksm.c steps ksmd from scan to scan, memory.c has memory of
- * known content; the other files are the workloads.
+ * What the parts of the measuring program know of each other: main.c selects
+ * workloads, ksm.c steps ksmd from scan to scan, memory.c provides memory of
+ * known content, results.c prints results. The other files are the workloads.
  */
 #ifndef KSM_BENCH_H
 #define KSM_BENCH_H
@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "../ksm/ksmfs.h"
 
 #define PAGE_BYTES	4096UL
 #define PAGE_WORDS	(PAGE_BYTES / sizeof(uint64_t))
@@ -23,7 +25,8 @@ struct options {
 
 extern struct options opt;
 
-/* main.c: the results, a line each */
+/* results.c: the results, one per line */
+void results_of(const char *workload);
 void put_figure(const char *name, double value, const char *unit);
 bool expect(bool held, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void put_skipped(const char *why);
@@ -45,12 +48,12 @@ void ksm_write(const char *file, long value);
 void ksm_reset(void);
 void ksm_scan(struct cost *sum);
 void ksm_scans(struct cost *sum, unsigned int n);
-bool ksm_scan_until(struct cost *sum, long saved, unsigned int most);
+bool ksm_scan_until(struct cost *sum, long pages, unsigned int most);
 void ksm_run_paced(long pages, long millisecs);
 void ksm_stop(void);
 void ksm_wait_idle(void);
 uint64_t ksmd_cpu(void);
-long ksm_saved(void);
+long ksm_merged(void);
 void figure_cost(const char *name, const struct cost *cost, size_t pages);
 
 /* memory.c */
@@ -79,11 +82,13 @@ uint64_t now(void);
 uint64_t thread_cpu(void);
 void sleep_ms(unsigned int ms);
 
-/* /proc */
-long file_key(const char *path, const char *key);
+/* Files in /proc and in sysfs */
 bool file_write(const char *path, const char *text);
 
-/* Tells the workloads that memory is full of these: enough to make chains. */
+/* scan.c */
+void check_unshared(const struct area *a);
+
+/* This many contents fill the memory of workloads: enough to make chains. */
 #define CONTENTS	64UL
 
 /* The workloads */
@@ -94,9 +99,15 @@ void measure_smart(void);
 void measure_rewrite(void);
 void measure_rewrite_smart(void);
 void measure_reread(void);
+void measure_reread_smart(void);
+void measure_written(void);
+void measure_written_smart(void);
+void measure_prefork(void);
 void measure_appear(void);
 void measure_sparse(void);
 void measure_metadata(void);
+void measure_metadata_64k(void);
+void measure_metadata_1m(void);
 void measure_curve(void);
 void measure_half(void);
 void measure_all(void);
@@ -113,6 +124,8 @@ void measure_exit(void);
 void measure_rmap(void);
 void measure_beside(void);
 void measure_mmap(void);
+void measure_chase(void);
+void measure_chase_smart(void);
 void measure_workers(void);
 
 #endif

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Workloads of those who live with ksmd: an application that writes, one that
- * maps memory, and a walk of the reverse mapping.
+ * Workloads that run beside ksmd, with its default settings: an application that
+ * writes, one that maps memory, and a program of the host. And a walk of the
+ * reverse mapping.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -15,19 +16,33 @@
 
 #define SECOND		1000000000ULL
 
+/* ksmd comes to know memory in so many scans, see steady.c. */
+#define WARM_SCANS	100
+
+/* An area of unique pages that ksmd knows. */
+static void make_known(struct area *a, size_t pages, bool smart)
+{
+	struct cost cost = { 0 };
+
+	area_make(a, pages, CONTENT_RANDOM);
+	area_fill_unique(a);
+	ksm_write("smart_scan", smart);
+	ksm_scans(&cost, smart ? WARM_SCANS : 3);
+}
+
 /* ------------------------------------------------------ writing at full speed */
 
 #define WINDOWS		6
 #define WINDOW_NS	SECOND
 #define PLACE_PAGES	64
 #define PLACE_WRITES	4096
-#define BUDGET		1500L	/* pages, each ... */
-#define INTERVAL_MS	150L	/* milliseconds: 10,000 pages a second */
+#define BUDGET		1500L	/* pages_to_scan, each ... */
+#define INTERVAL_MS	150L	/* milliseconds: 10,000 a second */
 
 /*
- * Writes to pages of one place after another; how many in a second. A place is
- * small, for an emulated TLB grows when it is flushed: the more memory is
- * written in turn, the more ksmd would seem to help.
+ * Writes to the pages of one small place after another; returns writes per
+ * second. A place is small because an emulated TLB grows when it is flushed:
+ * with more memory written in turn, ksmd would seem to help more.
  */
 static double write_for(struct area *a, uint64_t ns)
 {
@@ -50,33 +65,31 @@ static double write_for(struct area *a, uint64_t ns)
 	return writes * 1e9 / (now() - start);
 }
 
-/* The sleep with which BUDGET pages are scanned every INTERVAL_MS. */
+/* The sleep that makes ksmd use up BUDGET every INTERVAL_MS. */
 static long calibrate(struct area *a)
 {
-	uint64_t cpu = ksmd_cpu();
-	long scanned, busy;
+	uint64_t start = now(), cpu = ksmd_cpu(), wall;
+	long busy;
 
-	ksm_write("smart_scan", 0);
 	ksm_run_paced(BUDGET, INTERVAL_MS);
-	scanned = ksm_read("pages_scanned");
 	write_for(a, SECOND);
+	cpu = ksmd_cpu() - cpu;
+	wall = now() - start;
 	ksm_stop();
-	scanned = ksm_read("pages_scanned") - scanned;
-	busy = scanned ? (ksmd_cpu() - cpu) / 1000000 * BUDGET / scanned : 0;
+	busy = wall > cpu ? INTERVAL_MS * cpu / (wall - cpu) : INTERVAL_MS;
 	return busy < INTERVAL_MS - 10 ? INTERVAL_MS - busy : 10;
 }
 
-/* Windows with and without ksmd take turns, so that both see the same machine. */
+/* Windows with and without ksmd alternate, so that both see the same machine. */
 void measure_beside(void)
 {
 	double alone = 0, scanned = 0, pages = 0, seconds = 0;
 	uint64_t cpu = 0, start;
+	long sleep, scans = 0;
 	struct area a;
-	long sleep;
 	int i;
 
-	area_make(&a, opt.pages, CONTENT_RANDOM);
-	area_fill_unique(&a);
+	make_known(&a, opt.pages, true);
 	sleep = calibrate(&a);
 	for (i = 0; i < WINDOWS; i++) {
 		if (i % 2 == 0) {
@@ -85,10 +98,12 @@ void measure_beside(void)
 		}
 		ksm_run_paced(BUDGET, sleep);
 		pages -= ksm_read("pages_scanned");
+		scans -= ksm_read("full_scans");
 		cpu -= ksmd_cpu();
 		start = now();
 		scanned += write_for(&a, WINDOW_NS);
 		pages += ksm_read("pages_scanned");
+		scans += ksm_read("full_scans");
 		cpu += ksmd_cpu();
 		seconds += (now() - start) / 1e9;
 		ksm_stop();
@@ -97,14 +112,17 @@ void measure_beside(void)
 	put_figure("scanned", scanned / (WINDOWS / 2) / 1e6, "M/s");
 	put_figure("throughput", scanned / alone, "of alone");
 	put_figure("pages", pages / seconds, "pages/s");
+	put_figure("scans", scans / seconds, "scans/s");
 	put_figure("ksmd", 100 * cpu / 1e9 / seconds, "% CPU");
-	expect(pages > 0, "%.0f pages were scanned beside it", pages);
+	expect(pages > 0 || scans > 0, "%.0f pages were read beside it, in %ld full scans", pages,
+	       scans);
 }
 
 /* ------------------------------------------------------- waits for mmap_lock */
 
 #define WAIT_SECONDS	3
-#define BUCKETS		65536	/* of 2 us, the last for all that is longer */
+#define WRITES		8	/* before each call */
+#define BUCKETS		65536	/* of 2 us; the last is for anything longer */
 #define BUCKET_NS	2000
 
 static double percentile(const unsigned int *bucket, unsigned long total, double part)
@@ -120,23 +138,35 @@ static double percentile(const unsigned int *bucket, unsigned long total, double
 	return (i + 1) * (BUCKET_NS / 1e3);
 }
 
-/* Maps and unmaps a page over and over while its other memory is scanned. */
+/* Uses some memory, for ksmd to find, without changing it. */
+static void use_some(const struct area *a, unsigned long call)
+{
+	uint64_t *word;
+	int i;
+
+	for (i = 0; i < WRITES; i++) {
+		word = (uint64_t *)(a->mem + mix(call * WRITES + i) % a->pages * PAGE_BYTES);
+		__atomic_store_n(word, *word, __ATOMIC_RELAXED);
+	}
+}
+
+/* Maps and unmaps a page repeatedly while its other memory is used and scanned. */
 void measure_mmap(void)
 {
 	static unsigned int bucket[BUCKETS];
-	uint64_t start, last, took, longest = 0, end;
+	uint64_t last, took, longest = 0, end;
 	unsigned long calls = 0;
 	struct area a;
 	long scanned;
 	void *page;
 
-	area_make(&a, opt.pages, CONTENT_RANDOM);
-	area_fill_unique(&a);
+	make_known(&a, opt.pages, true);
 	ksm_run_paced(ALL_PAGES, 0);
-	scanned = ksm_read("pages_scanned");
-	start = now();
-	end = start + WAIT_SECONDS * SECOND;
-	for (last = start; last < end; last = now()) {
+	scanned = ksm_read("full_scans");
+	end = now() + WAIT_SECONDS * SECOND;
+	while (now() < end) {
+		use_some(&a, calls);
+		last = now();
 		page = mmap(NULL, PAGE_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		took = now() - last;
 		if (page == MAP_FAILED || munmap(page, PAGE_BYTES))
@@ -146,15 +176,57 @@ void measure_mmap(void)
 		bucket[took / BUCKET_NS < BUCKETS ? took / BUCKET_NS : BUCKETS - 1]++;
 		calls++;
 	}
-	scanned = ksm_read("pages_scanned") - scanned;
+	scanned = ksm_read("full_scans") - scanned;
 	ksm_stop();
 	put_figure("median", percentile(bucket, calls, .5), "us");
 	put_figure("p99", percentile(bucket, calls, .99), "us");
 	put_figure("worst", longest / 1e3, "us");
 	put_figure("calls", (double)calls / WAIT_SECONDS, "calls/s");
-	put_figure("scanned", (double)scanned / WAIT_SECONDS, "pages/s");
-	expect(scanned > 0, "%ld pages were scanned meanwhile", scanned);
+	put_figure("scanned", (double)scanned * a.pages / WAIT_SECONDS, "pages/s");
+	expect(scanned > 0, "%ld full scans meanwhile", scanned);
 	area_check(&a);
+}
+
+/* -------------------------------------------------- beside a program of the host */
+
+#define CHASE_PAGES	(256 * MIB_PAGES)
+#define CHASE_NS	(12 * SECOND)
+
+/*
+ * Scans without a pause for that much CPU time, and says when it begins. A
+ * program on another CPU of the host measures how fast memory is meanwhile, see
+ * tools/bench/chase.
+ */
+static void scan_beside(bool smart)
+{
+	struct area a;
+	uint64_t cpu;
+	long scans;
+
+	make_known(&a, opt.pages < CHASE_PAGES ? opt.pages : CHASE_PAGES, smart);
+	ksm_run_paced(ALL_PAGES, 0);
+	scans = ksm_read("full_scans");
+	cpu = ksmd_cpu();
+	printf("@scanning\n");
+	fflush(stdout);
+	while (ksmd_cpu() - cpu < CHASE_NS)
+		sleep_ms(20);
+	scans = ksm_read("full_scans") - scans;
+	cpu = ksmd_cpu() - cpu;
+	ksm_stop();
+	put_figure("scanned", (double)scans * a.pages * PAGE_BYTES / cpu, "GB/s");
+	expect(scans > 0, "%ld full scans", scans);
+	area_check(&a);
+}
+
+void measure_chase(void)
+{
+	scan_beside(false);
+}
+
+void measure_chase_smart(void)
+{
+	scan_beside(true);
 }
 
 /* --------------------------------------------------------- reverse mapping */
@@ -164,7 +236,7 @@ void measure_mmap(void)
 #define IDLE_BITMAP	"/sys/kernel/mm/page_idle/bitmap"
 #define FRAME_IDLE	(1ULL << 25)	/* in /proc/kpageflags */
 
-/* Of a file with a word for each page, or each frame. */
+/* Reads from a file with one word per page or frame. */
 static uint64_t word_of(const char *path, uint64_t index)
 {
 	uint64_t word = 0;
@@ -183,8 +255,8 @@ static uint64_t frame_of(const void *addr)
 }
 
 /*
- * Marks the page idle, for which every PTE that maps it is looked up. Where
- * memory ends within a word, the kernel acts upon it and returns none.
+ * Marks the page idle, which looks up every PTE that maps it. If memory ends
+ * within a word, the kernel acts on it but returns nothing.
  */
 static void mark_idle(int fd, uint64_t frame)
 {
@@ -194,7 +266,7 @@ static void mark_idle(int fd, uint64_t frame)
 		die("cannot write " IDLE_BITMAP ": %s", strerror(errno));
 }
 
-/* Reading the bitmap finds accesses, and the flag tells them. */
+/* Reading the bitmap detects accesses, and the flag shows them. */
 static bool is_idle(int fd, uint64_t frame)
 {
 	uint64_t word;
@@ -204,7 +276,7 @@ static bool is_idle(int fd, uint64_t frame)
 	return word_of("/proc/kpageflags", frame) & FRAME_IDLE;
 }
 
-/* Every other page gets a VMA of its own, and all have the anon_vma of the first. */
+/* Every other page gets its own VMA, and all share the anon_vma of the first. */
 static void split_area(struct area *a)
 {
 	size_t i;
@@ -214,7 +286,7 @@ static void split_area(struct area *a)
 			die("mprotect: %s", strerror(errno));
 }
 
-/* Pages 0 and 2 are merged; all others are there, and different. */
+/* Pages 0 and 2 are merged. All others are present and different. */
 void measure_rmap(void)
 {
 	struct cost cost = { 0 };

@@ -1,35 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Steps ksmd from one full scan to the next, and tells what a scan has cost.
+ * Steps ksmd from one full scan to the next, and measures the cost of a scan.
  *
- * A budget ends with a full scan at the latest, and a new length of the sleep
- * between two budgets ends that sleep. So with a budget larger than all memory
- * and a sleep of an hour, each change of the length makes exactly one scan,
- * and what it cost can be read while ksmd sleeps.
+ * A budget ends with a full scan at the latest, and setting a new length of the
+ * sleep between two budgets ends that sleep. So with a budget larger than all
+ * memory and a sleep of an hour, each change of the length causes exactly one
+ * scan, and its cost can be read while ksmd sleeps.
  */
-#include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "bench.h"
 
-#define KSM_DIR		"/sys/kernel/mm/ksm/"
 #define MAX_THREADS	64
 #define SCAN_SECONDS	300
 #define HOUR_MS		3600000L
 
 static struct {
-	int nr;
-	int pid[MAX_THREADS];
+	size_t nr;
+	struct ksmd thread[MAX_THREADS];
 } ksmd;
 
 static bool running;
-/* Never the same twice: ksmd may not have seen the last change yet. */
+/* Never the same value twice: ksmd may not have seen the last change yet. */
 static long pause_ms = HOUR_MS;
 
 uint64_t now(void)
@@ -55,22 +50,6 @@ void sleep_ms(unsigned int ms)
 	nanosleep(&ts, NULL);
 }
 
-/* Reads up to size - 1 bytes of a file; false if there are none. */
-static bool file_text(const char *path, char *text, size_t size)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n;
-
-	if (fd < 0)
-		return false;
-	n = read(fd, text, size - 1);
-	close(fd);
-	if (n <= 0)
-		return false;
-	text[n] = '\0';
-	return true;
-}
-
 bool file_write(const char *path, const char *text)
 {
 	int fd = open(path, O_WRONLY | O_CLOEXEC);
@@ -83,55 +62,32 @@ bool file_write(const char *path, const char *text)
 	return n == (ssize_t)strlen(text);
 }
 
-/* The number after a word at the start of a line; -1 without such a line. */
-long file_key(const char *path, const char *key)
-{
-	size_t len = strlen(key);
-	char line[512];
-	long value = -1;
-	FILE *f = fopen(path, "re");
-
-	if (!f)
-		return -1;
-	while (value < 0 && fgets(line, sizeof(line), f))
-		if (!strncmp(line, key, len) && strchr(" \t:", line[len]))
-			value = strtol(line + len + strspn(line + len, " \t:"), NULL, 10);
-	fclose(f);
-	return value;
-}
-
-static const char *ksm_path(const char *file)
-{
-	static char path[128];
-
-	snprintf(path, sizeof(path), KSM_DIR "%s", file);
-	return path;
-}
-
 bool ksm_has(const char *file)
 {
-	return !access(ksm_path(file), F_OK);
+	char text[64];
+
+	return !ksmfs_read(file, text, sizeof(text));
 }
 
 long ksm_read(const char *file)
 {
-	char text[64];
+	long long value;
 
-	if (!file_text(ksm_path(file), text, sizeof(text)))
-		die("cannot read " KSM_DIR "%s", file);
-	return strtol(text, NULL, 10);
+	if (ksmfs_read_number(file, &value))
+		die("cannot read %s/%s", ksmfs_dir, file);
+	return value;
 }
 
 void ksm_write(const char *file, long value)
 {
-	char text[32];
+	int err = ksmfs_write_number(file, value);
 
-	snprintf(text, sizeof(text), "%ld", value);
-	if (!file_write(ksm_path(file), text))
-		die("cannot write %ld to " KSM_DIR "%s: %s", value, file, strerror(errno));
+	if (err)
+		die("cannot write %ld to %s/%s: %s", value, ksmfs_dir, file, strerror(err));
 }
 
-long ksm_saved(void)
+/* Pages that are merged. Fewer are saved, as the KSM pages remain. */
+long ksm_merged(void)
 {
 	return ksm_read("pages_shared") + ksm_read("pages_sharing") + ksm_read("ksm_zero_pages");
 }
@@ -140,57 +96,38 @@ long ksm_saved(void)
 
 static void find_threads(void)
 {
-	struct dirent *entry;
-	char path[300], name[64];
-	DIR *proc = opendir("/proc");
-
-	if (!proc)
-		die("cannot read /proc");
-	ksmd.nr = 0;
-	while ((entry = readdir(proc)) && ksmd.nr < MAX_THREADS) {
-		if (entry->d_name[0] < '1' || entry->d_name[0] > '9')
-			continue;
-		snprintf(path, sizeof(path), "/proc/%s/comm", entry->d_name);
-		if (file_text(path, name, sizeof(name)) && !strncmp(name, "ksmd", 4))
-			ksmd.pid[ksmd.nr++] = atoi(entry->d_name);
-	}
-	closedir(proc);
+	ksmd.nr = ksmd_find(ksmd.thread, MAX_THREADS);
 	if (!ksmd.nr)
 		die("there is no ksmd: is this kernel built with CONFIG_KSM?");
+	if (ksmd.nr > MAX_THREADS)
+		die("there are %zu threads of ksmd: raise MAX_THREADS", ksmd.nr);
 }
 
+/* A thread that has ended in the meantime is not counted. */
 uint64_t ksmd_cpu(void)
 {
-	char path[64], text[128];
+	struct ksmd thread;
 	uint64_t sum = 0;
-	int i;
+	size_t i;
 
-	for (i = 0; i < ksmd.nr; i++) {
-		snprintf(path, sizeof(path), "/proc/%d/schedstat", ksmd.pid[i]);
-		/* A worker too many may have ended meanwhile. */
-		if (file_text(path, text, sizeof(text)))
-			sum += strtoull(text, NULL, 10);
-	}
+	for (i = 0; i < ksmd.nr; i++)
+		if (ksmd_read(ksmd.thread[i].pid, &thread))
+			sum += thread.ns;
 	return sum;
 }
 
 static bool asleep(void)
 {
-	char path[64], text[128], *state;
-	int i;
+	struct ksmd thread;
+	size_t i;
 
-	for (i = 0; i < ksmd.nr; i++) {
-		snprintf(path, sizeof(path), "/proc/%d/stat", ksmd.pid[i]);
-		if (!file_text(path, text, sizeof(text)))
-			continue;
-		state = strrchr(text, ')');
-		if (!state || state[2] != 'S')
+	for (i = 0; i < ksmd.nr; i++)
+		if (ksmd_read(ksmd.thread[i].pid, &thread) && thread.state != 'S')
 			return false;
-	}
 	return true;
 }
 
-/* It may sleep for a moment on a lock, too, hence twice. */
+/* It may also sleep on a lock for a moment, so check twice. */
 void ksm_wait_idle(void)
 {
 	uint64_t end = now() + SCAN_SECONDS * 1000000000ULL;
@@ -219,11 +156,11 @@ void ksm_stop(void)
 	running = false;
 }
 
-/* Nothing merged, nothing known, all settings those of most workloads. */
+/* Nothing merged, nothing known, all settings as for most workloads. */
 void ksm_reset(void)
 {
 	if (ksm_has("advisor_mode"))
-		file_write(KSM_DIR "advisor_mode", "none");
+		ksmfs_write("advisor_mode", "none");
 	if (ksm_has("scan_threads"))
 		ksm_write("scan_threads", 1);
 	find_threads();
@@ -269,16 +206,16 @@ void ksm_scans(struct cost *sum, unsigned int n)
 		ksm_scan(sum);
 }
 
-/* Scans until so many pages are merged; false if that is not to be. */
+/* Scans until this many pages are merged; false if they never are. */
 bool ksm_scan_until(struct cost *sum, long pages, unsigned int most)
 {
-	while (most-- && ksm_saved() < pages)
+	while (most-- && ksm_merged() < pages)
 		ksm_scan(sum);
-	return expect(ksm_saved() >= pages, "merged %ld pages of %ld in %u scans", ksm_saved(),
+	return expect(ksm_merged() >= pages, "merged %ld pages of %ld in %u scans", ksm_merged(),
 		      pages, sum->scans);
 }
 
-/* Runs ksmd on its own, as a user would, until ksm_stop(). */
+/* Runs ksmd at its own pace, as a user would, until ksm_stop(). */
 void ksm_run_paced(long pages, long millisecs)
 {
 	find_threads();

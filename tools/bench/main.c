@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Runs the workloads named on its command line, each in a process of its own,
- * on the kernel that it finds itself on, and prints what they measured.
+ * Runs the workloads named on its command line, each in its own process, on the
+ * running kernel, and prints their measurements.
  *
- * As process 1 it is all that runs: it mounts what it needs and switches the
+ * As process 1 it is the only program: it mounts what it needs and switches the
  * machine off at the end.
  */
 #include <errno.h>
 #include <getopt.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,9 +36,15 @@ static const struct {
 	{ "rewrite", measure_rewrite },
 	{ "rewrite-smart", measure_rewrite_smart },
 	{ "reread", measure_reread },
+	{ "reread-smart", measure_reread_smart },
+	{ "written", measure_written },
+	{ "written-smart", measure_written_smart },
+	{ "prefork", measure_prefork },
 	{ "appear", measure_appear },
 	{ "sparse", measure_sparse },
 	{ "metadata", measure_metadata },
+	{ "metadata-64k", measure_metadata_64k },
+	{ "metadata-1m", measure_metadata_1m },
 	{ "curve", measure_curve },
 	{ "half", measure_half },
 	{ "all", measure_all },
@@ -56,55 +61,12 @@ static const struct {
 	{ "rmap", measure_rmap },
 	{ "beside", measure_beside },
 	{ "mmap", measure_mmap },
+	{ "chase", measure_chase },
+	{ "chase-smart", measure_chase_smart },
 	{ "workers", measure_workers },
 };
 
 #define NR_WORKLOADS (sizeof(workloads) / sizeof(workloads[0]))
-
-static const char *current;
-
-void put_figure(const char *name, double value, const char *unit)
-{
-	printf("@figure %s.%s %.6g %s\n", current, name, value, unit);
-	fflush(stdout);
-}
-
-bool expect(bool held, const char *fmt, ...)
-{
-	va_list args;
-
-	printf("@check %s %s ", held ? "ok" : "FAILED", current);
-	va_start(args, fmt);
-	vprintf(fmt, args);
-	va_end(args);
-	printf("\n");
-	fflush(stdout);
-	return held;
-}
-
-void put_skipped(const char *why)
-{
-	printf("@skip %s %s\n", current, why);
-	fflush(stdout);
-}
-
-void put_series(const char *name, double x, double y)
-{
-	printf("@series %s.%s %.6g %.6g\n", current, name, x, y);
-}
-
-void die(const char *fmt, ...)
-{
-	va_list args;
-
-	printf("@check FAILED %s ", current);
-	va_start(args, fmt);
-	vprintf(fmt, args);
-	va_end(args);
-	printf("\n");
-	fflush(stdout);
-	_exit(1);
-}
 
 static bool run(const char *name)
 {
@@ -115,7 +77,7 @@ static bool run(const char *name)
 	for (i = 0; i < NR_WORKLOADS; i++)
 		if (!strcmp(workloads[i].name, name))
 			break;
-	current = name;
+	results_of(name);
 	if (i == NR_WORKLOADS)
 		return expect(false, "there is no such workload");
 	printf("@begin %s\n", name);
@@ -129,7 +91,7 @@ static bool run(const char *name)
 		fflush(stdout);
 		_exit(0);
 	}
-	/* As process 1 it gets the orphans of others, too. */
+	/* As process 1 it also gets orphans of other processes. */
 	while (wait(&status) != pid)
 		;
 	ksm_reset();
@@ -204,13 +166,13 @@ int main(int argc, char **argv)
 	struct utsname uts;
 	bool good = true;
 
-	current = "in-vm";
+	results_of("in-vm");
 	if (init)
 		become_init();
 	parse(argc, argv);
 	uname(&uts);
 	printf("@kernel %s\n", uts.release);
-	/* User-mode Linux puts parameters of its own behind ours. */
+	/* User-mode Linux appends its own parameters to ours. */
 	for (; optind < argc && !strchr(argv[optind], '='); optind++)
 		good &= run(argv[optind]);
 	printf("@done %d\n", !good);

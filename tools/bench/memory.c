@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Memory of known content: every page can be checked for each of its bytes at
- * any time.
+ * Memory of known content: every byte of every page can be checked at any time.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -14,7 +13,7 @@
 #define MADV_POPULATE_WRITE	23
 #endif
 
-/* The seed of what pages of CONTENT_TAIL and CONTENT_HEAD have in common */
+/* Seed of what pages of CONTENT_TAIL and CONTENT_HEAD have in common */
 #define COMMON_SEED	7
 
 uint64_t mix(uint64_t x)
@@ -55,7 +54,7 @@ static void make_page(uint64_t *word, enum content content, uint64_t seed)
 	word[content == CONTENT_HEAD ? 0 : PAGE_WORDS - 1] = mix(seed);
 }
 
-/* Address space with a guard on both sides: it is not merged with others. */
+/* Address space with a guard on both sides, so that it joins no other mapping. */
 void *reserve(size_t bytes, size_t align)
 {
 	char *mem = mmap(NULL, bytes + 2 * align, PROT_NONE,
@@ -78,7 +77,7 @@ void area_make(struct area *a, size_t pages, enum content content)
 	a->seed = calloc(pages, sizeof(*a->seed));
 	if (!a->seed)
 		die("no memory");
-	/* Fails where there are no huge pages: all the better. */
+	/* Fails if there are no huge pages, which is fine. */
 	madvise(a->mem, pages * PAGE_BYTES, MADV_NOHUGEPAGE);
 	/* A fault for each page takes a long time in user-mode Linux. */
 	area_advise(a, MADV_POPULATE_WRITE);
@@ -105,7 +104,10 @@ void area_fill_unique(struct area *a)
 		area_fill_page(a, i, 1000000 + i);
 }
 
-/* From a page on, so many contents in turn; what comes before is unique. */
+/*
+ * Fills pages from @from on with that many contents in turn; the others are
+ * unique.
+ */
 void area_fill_repeating(struct area *a, size_t from, size_t contents)
 {
 	size_t i;
@@ -134,7 +136,7 @@ bool area_check(const struct area *a)
 	return expect(!wrong, "content: %zu pages of %zu are wrong", wrong, a->pages);
 }
 
-/* An area that is merged already: CONTENTS different pages. */
+/* An area that is merged already, with CONTENTS different pages. */
 void area_merge(struct area *a, size_t pages, enum content content)
 {
 	struct cost cost = { 0 };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Workloads of memory that is full of duplicates: what it costs to merge them,
- * and to look after what is merged.
+ * Workloads with memory full of duplicates: what it costs to merge them, and to
+ * maintain what is merged.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -30,7 +30,7 @@ static void figure_later(size_t pages)
 	figure_cost("later", &later, pages);
 }
 
-/* A content that is left with a single page has nothing to be merged with. */
+/* A content with a single page left has nothing to merge with. */
 static void duplicates(size_t unique_pages)
 {
 	struct cost cost = { 0 };
@@ -74,7 +74,7 @@ void measure_zero(void)
 	area_check(&a);
 }
 
-/* Memory saved as time goes by, in steps of a twentieth of a scan. */
+/* Memory saved over time, in steps of a twentieth of a scan. */
 void measure_saved(void)
 {
 	long goal = opt.pages / 2 - CONTENTS, merged;
@@ -91,11 +91,11 @@ void measure_saved(void)
 		merged = ksm_read("pages_sharing");
 		put_series("mib", (now() - start) / 1e9, (double)merged / MIB_PAGES);
 		sleep_ms(10);
-	} while (ksm_saved() < goal && now() < end);
+	} while (ksm_merged() < goal && now() < end);
 	put_figure("seconds", (now() - start) / 1e9, "s");
 	ksm_stop();
 	put_figure("cpu", (ksmd_cpu() - cpu) / 1e9, "s");
-	expect(ksm_saved() >= goal, "merged %ld pages of %ld", ksm_saved(), goal);
+	expect(ksm_merged() >= goal, "merged %ld pages of %ld", ksm_merged(), goal);
 	area_check(&a);
 }
 
@@ -109,7 +109,7 @@ static void huge_make(struct area *a)
 	a->seed = calloc(a->pages, sizeof(*a->seed));
 	if (!a->seed)
 		die("no memory");
-	/* What is taken apart must not be put together again meanwhile. */
+	/* What is split must not be collapsed again in the meantime. */
 	if (!file_write(THP_DIR "khugepaged/scan_sleep_millisecs", "100000000"))
 		die("no transparent huge pages");
 	area_advise(a, MADV_HUGEPAGE);
@@ -118,10 +118,10 @@ static void huge_make(struct area *a)
 
 static long huge_left(void)
 {
-	return file_key("/proc/self/smaps_rollup", "AnonHugePages") / (long)(HUGE_BYTES / 1024);
+	return proc_field("/proc/self/smaps_rollup", "AnonHugePages") / (long)(HUGE_BYTES / 1024);
 }
 
-/* So many pages in each huge page are the same in all of them. */
+/* This many pages of each huge page are the same in all of them. */
 static void measure_huge(size_t duplicates)
 {
 	size_t i, huge_pages;

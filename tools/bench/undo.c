@@ -15,7 +15,7 @@
 
 #include "bench.h"
 
-/* The first word of each page is written: 4 KiB are copied for it. */
+/* Writes the first word of each page: 4 KiB are copied for it. */
 void measure_cow(void)
 {
 	uint64_t start;
@@ -24,12 +24,12 @@ void measure_cow(void)
 	size_t i;
 
 	area_merge(&a, opt.pages, CONTENT_HEAD);
-	copies = file_key("/proc/vmstat", "cow_ksm");
+	copies = proc_field("/proc/vmstat", "cow_ksm");
 	start = thread_cpu();
 	for (i = 0; i < a.pages; i++)
 		__atomic_store_n((uint64_t *)(a.mem + i * PAGE_BYTES), i, __ATOMIC_RELAXED);
 	put_figure("fault", (double)(thread_cpu() - start) / a.pages, "ns/page");
-	copies = file_key("/proc/vmstat", "cow_ksm") - copies;
+	copies = proc_field("/proc/vmstat", "cow_ksm") - copies;
 	expect(copies >= (long)(a.pages - CONTENTS), "%ld of %zu pages were copied", copies,
 	       a.pages);
 	for (i = 0; i < a.pages; i++)
@@ -54,10 +54,10 @@ void measure_unmerge(void)
 	start = thread_cpu();
 	area_advise(&a, MADV_UNMERGEABLE);
 	put_figure("madvise", (double)(thread_cpu() - start) / a.pages, "ns/page");
-	merged = file_key("/proc/self/smaps_rollup", "KSM");
+	merged = proc_field("/proc/self/smaps_rollup", "KSM");
 	expect(!merged, "%ld KiB are merged", merged);
 	area_check(&a);
-	/* The counters follow when ksmd comes by. */
+	/* The counters are updated when ksmd visits the pages. */
 	ksm_scan(&cost);
 	check_unmerged();
 }
@@ -75,7 +75,7 @@ void measure_run2(void)
 	area_check(&a);
 }
 
-/* A process with memory to merge; it says when it is ready, and dies when told. */
+/* A process with memory to merge. It says when it is ready, and dies on request. */
 static pid_t start_victim(size_t pages)
 {
 	int ready[2];
@@ -118,7 +118,7 @@ static double process_seconds(pid_t pid)
 	return ns / 1e9;
 }
 
-/* The whole of what is merged is one process's, which is killed. */
+/* All merged memory belongs to one process, which is killed. */
 void measure_exit(void)
 {
 	pid_t pid = start_victim(opt.exit_pages);
@@ -166,7 +166,7 @@ static void process_main(int ready, int go)
 		pause();
 }
 
-/* Takes an answer of every process; how many are as expected. */
+/* Reads an answer from every process; returns how many are as expected. */
 static int answers(int fd, char expected)
 {
 	int i, good = 0;
@@ -178,7 +178,7 @@ static int answers(int fd, char expected)
 	return good;
 }
 
-/* All have the same 64 pages. */
+/* All processes have the same 64 pages. */
 void measure_processes(void)
 {
 	size_t pages = PROCESSES * PROCESS_PAGES;

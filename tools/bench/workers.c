@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Workloads of several workers: how much faster two of them are than one, on a
- * single large process and on many.
+ * Workloads with several workers: how much faster two of them are than one, in
+ * a single large process and in many.
  */
 #include <errno.h>
 #include <signal.h>
@@ -19,7 +19,7 @@
 #define LIMIT_NS	(120 * 1000000000ULL)
 #define SCAN_NS		2000000000ULL
 
-/* Processes that share the pages among them. */
+/* Processes that divide the pages among themselves. */
 static struct {
 	int nr;
 	pid_t pid[MANY];
@@ -103,7 +103,7 @@ static void wait_for_scans(long goal)
 
 /*
  * Workers do not wait for each other at the end of a full scan, so they cannot
- * be stepped. They run without a pause, and what counts is time as it passes.
+ * be stepped. They run without a pause, and the elapsed time is measured.
  */
 static void scanning(int processes, int threads)
 {
@@ -137,16 +137,16 @@ static void merging(int processes, int threads)
 	ksm_write("scan_threads", threads);
 	start = now();
 	ksm_run_paced(ALL_PAGES, 0);
-	while (ksm_saved() < goal && now() < start + LIMIT_NS)
+	while (ksm_merged() < goal && now() < start + LIMIT_NS)
 		sleep_ms(4);
 	end = now();
-	expect(ksm_saved() >= goal, "merged %ld pages of %ld", ksm_saved(), goal);
+	expect(ksm_merged() >= goal, "merged %ld pages of %ld", ksm_merged(), goal);
 	ksm_stop();
 	figure_speed("merge", processes, threads, opt.pages, end - start);
 	crowd_end();
 }
 
-/* Pages filled in a second: nothing that the emulator does for one CPU at a time. */
+/* Pages filled per second, which needs nothing that the emulator serializes. */
 static uint64_t spin(void)
 {
 	uint64_t end = now() + SCAN_NS / 2, pages = 0;
@@ -161,8 +161,8 @@ static uint64_t spin(void)
 }
 
 /*
- * What two processes get done that need nothing of each other, to one of them:
- * more than this no worker can gain on a machine that others use, too.
+ * How much more two independent processes get done than one. On a machine that
+ * others use, too, no worker can gain more than this.
  */
 static void machine_gain(void)
 {
@@ -185,8 +185,8 @@ static void machine_gain(void)
 }
 
 /*
- * Than the memory of other workloads: it takes some time to start, and windows
- * enough that it does not matter who gets the last one.
+ * Larger than the memory of other workloads: starting takes some time, and with
+ * many windows it does not matter who gets the last one.
  */
 #define LARGER 4
 

@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Reads what the kernel tells of KSM: its counters, the processor time of its
- * threads, and what it keeps and shares of a guest.
+ * Reads what the kernel tells of KSM: its counters, the CPU time of its
+ * threads, and what it tracks and shares of a guest.
  */
-#include <dirent.h>
-#include <errno.h>
-#include <stdlib.h>
+#include <string.h>
 #include <time.h>
-#include <unistd.h>
 
+#include "../ksm/ksmfs.h"
+#include "../ksm/smaps.h"
 #include "demo.h"
 
-#define KSM_DIR "/sys/kernel/mm/ksm/"
+#define MAX_THREADS	64
 
 double now(void)
 {
@@ -28,37 +27,20 @@ double now(void)
 
 bool ksm_try_read(const char *file, unsigned long *value)
 {
-	char path[128];
-	FILE *f;
-	bool ok;
+	long long number;
 
-	snprintf(path, sizeof(path), KSM_DIR "%s", file);
-	f = fopen(path, "r");
-	if (!f)
+	if (ksmfs_read_number(file, &number))
 		return false;
-	ok = fscanf(f, "%lu", value) == 1;
-	fclose(f);
-	return ok;
-}
-
-bool ksm_try_write(const char *file, unsigned long value)
-{
-	char path[128];
-	FILE *f;
-	bool ok;
-
-	snprintf(path, sizeof(path), KSM_DIR "%s", file);
-	f = fopen(path, "w");
-	if (!f)
-		return false;
-	ok = fprintf(f, "%lu\n", value) > 0;
-	return fclose(f) == 0 && ok;
+	*value = number;
+	return true;
 }
 
 void ksm_write(const char *file, unsigned long value)
 {
-	if (!ksm_try_write(file, value))
-		fail("cannot write %lu to " KSM_DIR "%s: %s", value, file, strerror(errno));
+	int err = ksmfs_write_number(file, value);
+
+	if (err)
+		fail("cannot write %lu to %s/%s: %s", value, ksmfs_dir, file, strerror(err));
 }
 
 static unsigned long ksm_read(const char *file)
@@ -66,68 +48,18 @@ static unsigned long ksm_read(const char *file)
 	unsigned long value;
 
 	if (!ksm_try_read(file, &value))
-		fail("cannot read " KSM_DIR "%s: is this kernel built with CONFIG_KSM?", file);
+		fail("cannot read %s/%s: is this kernel built with CONFIG_KSM?", ksmfs_dir, file);
 	return value;
-}
-
-static bool is_ksmd(const char *pid)
-{
-	char path[300], comm[32] = "";
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/proc/%s/comm", pid);
-	f = fopen(path, "r");
-	if (!f)
-		return false;
-	if (!fgets(comm, sizeof(comm), f))
-		comm[0] = '\0';
-	fclose(f);
-	comm[strcspn(comm, "\n")] = '\0';
-	return !strcmp(comm, "ksmd") || !strncmp(comm, "ksmd/", 5);
-}
-
-/* schedstat counts nanoseconds, where the kernel has it; stat counts ticks */
-static double thread_seconds(const char *pid)
-{
-	unsigned long long ns = 0;
-	unsigned long user, sys;
-	char path[300];
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/proc/%s/schedstat", pid);
-	f = fopen(path, "r");
-	if (f) {
-		if (fscanf(f, "%llu", &ns) != 1)
-			ns = 0;
-		fclose(f);
-		if (ns)
-			return ns / 1e9;
-	}
-	snprintf(path, sizeof(path), "/proc/%s/stat", pid);
-	f = fopen(path, "r");
-	if (!f)
-		return 0;
-	if (fscanf(f, "%*d (%*[^)]) %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu",
-		   &user, &sys) != 2) {
-		user = 0;
-		sys = 0;
-	}
-	fclose(f);
-	return (double)(user + sys) / sysconf(_SC_CLK_TCK);
 }
 
 static double ksmd_seconds(void)
 {
-	struct dirent *entry;
+	struct ksmd threads[MAX_THREADS];
+	size_t i, nr = ksmd_find(threads, MAX_THREADS);
 	double sum = 0;
-	DIR *proc = opendir("/proc");
 
-	if (!proc)
-		fail("cannot read /proc: %s", strerror(errno));
-	while ((entry = readdir(proc)))
-		if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9' && is_ksmd(entry->d_name))
-			sum += thread_seconds(entry->d_name);
-	closedir(proc);
+	for (i = 0; i < nr && i < MAX_THREADS; i++)
+		sum += threads[i].ns / 1e9;
 	return sum;
 }
 
@@ -150,40 +82,29 @@ unsigned long saved_pages(const struct sample *s)
 	return s->sharing + s->zero;
 }
 
-/* What is present of the memory that QEMU gave to KSM: the guest's RAM */
+static void add_mergeable(const struct area *area, void *argument)
+{
+	unsigned long *kib = argument;
+
+	if (area_has(area, "mg"))
+		*kib += area->rss / 1024;
+}
+
+/* The part of the memory that QEMU gave to KSM, the guest's RAM, that is present */
 unsigned long guest_resident_kib(pid_t pid)
 {
-	unsigned long sum = 0, rss = 0, kib;
-	char path[64], line[512];
-	FILE *f;
+	unsigned long kib = 0;
 
-	snprintf(path, sizeof(path), "/proc/%d/smaps", pid);
-	f = fopen(path, "r");
-	if (!f)
-		return 0;
-	while (fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "Rss: %lu kB", &kib) == 1)
-			rss = kib;
-		else if (!strncmp(line, "VmFlags:", 8) && strstr(line, " mg"))
-			sum += rss;
-	}
-	fclose(f);
-	return sum;
+	areas_walk(pid, add_mergeable, &kib);
+	return kib;
 }
 
 unsigned long guest_rmap_items(pid_t pid)
 {
-	unsigned long items = 0;
-	char path[64], line[128];
-	FILE *f;
+	char path[64];
+	long long items;
 
 	snprintf(path, sizeof(path), "/proc/%d/ksm_stat", pid);
-	f = fopen(path, "r");
-	if (!f)
-		return 0;
-	while (fgets(line, sizeof(line), f))
-		if (sscanf(line, "ksm_rmap_items %lu", &items) == 1)
-			break;
-	fclose(f);
-	return items;
+	items = proc_field(path, "ksm_rmap_items");
+	return items < 0 ? 0 : items;
 }

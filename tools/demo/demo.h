@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the parts of the program that runs in the VM know of each other:
- * host.c leads, guest.c keeps the guests, counters.c reads the kernel,
- * report.c tells the user.
+ * What the parts of the program in the VM know of each other: host.c is in
+ * charge, guest.c manages the guests, report.c informs the user, counters.c
+ * reads the kernel, terminal.c writes lines.
  */
 #ifndef KSM_DEMO_H
 #define KSM_DEMO_H
@@ -55,7 +55,6 @@ extern struct guest guests[MAX_GUESTS];
 /* counters.c */
 double now(void);
 void ksm_write(const char *file, unsigned long value);
-bool ksm_try_write(const char *file, unsigned long value);
 bool ksm_try_read(const char *file, unsigned long *value);
 void take_sample(struct sample *s);
 unsigned long saved_pages(const struct sample *s);
@@ -64,7 +63,6 @@ unsigned long guest_rmap_items(pid_t pid);
 
 /* guest.c */
 void guests_start(void);
-void guests_kill(void);
 void guest_ask(struct guest *g, const char *command);
 bool guests_answer(const char *command, double limit);
 bool guests_leave(double limit);
@@ -83,9 +81,12 @@ struct result {
 
 void stage(const char *what);
 void progress(void);
-[[gnu::format(printf, 1, 2)]] void say(const char *fmt, ...);
-[[gnu::format(printf, 1, 2), gnu::noreturn]] void fail(const char *fmt, ...);
 [[gnu::format(printf, 2, 3)]] bool check(bool held, const char *fmt, ...);
 bool report_out(const struct result *r);
+
+/* terminal.c */
+[[gnu::format(printf, 1, 2)]] void say_for_now(const char *fmt, ...);
+[[gnu::format(printf, 1, 2)]] void say(const char *fmt, ...);
+[[gnu::format(printf, 1, 2), gnu::noreturn]] void fail(const char *fmt, ...);
 
 #endif /* KSM_DEMO_H */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Keeps the guests: starts a QEMU for each, sends commands, collects answers
- * and watches that none dies, while the line of progress goes on.
+ * Manages the guests: starts a QEMU for each, sends commands, collects answers,
+ * and checks that none dies, while the progress line is updated.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -63,7 +63,7 @@ static void guest_start(struct guest *g)
 	g->asked = true;	/* it says hello of its own accord */
 }
 
-/* A guest's kernel probes for counters that it has not; that is no news */
+/* A guest's kernel probes for counters that it does not have; ignore that */
 static void ignore_probing(void)
 {
 	FILE *f = fopen("/sys/module/kvm/parameters/report_ignored_msrs", "w");
@@ -74,20 +74,7 @@ static void ignore_probing(void)
 	fclose(f);
 }
 
-void guests_start(void)
-{
-	unsigned int i;
-
-	if (access("/dev/kvm", R_OK | W_OK))
-		fail("no /dev/kvm: the kernel needs CONFIG_KVM_AMD, its processor SVM");
-	ignore_probing();
-	for (i = 0; i < opt.guests; i++) {
-		guests[i].nr = i + 1;
-		guest_start(&guests[i]);
-	}
-}
-
-void guests_kill(void)
+static void guests_kill(void)
 {
 	unsigned int i;
 
@@ -100,6 +87,21 @@ void guests_kill(void)
 	}
 }
 
+void guests_start(void)
+{
+	unsigned int i;
+
+	if (access("/dev/kvm", R_OK | W_OK))
+		fail("no /dev/kvm: the kernel needs CONFIG_KVM_AMD, its processor SVM");
+	ignore_probing();
+	/* However this program ends, including by fail() */
+	atexit(guests_kill);
+	for (i = 0; i < opt.guests; i++) {
+		guests[i].nr = i + 1;
+		guest_start(&guests[i]);
+	}
+}
+
 void guest_ask(struct guest *g, const char *command)
 {
 	g->asked = true;
@@ -109,7 +111,7 @@ void guest_ask(struct guest *g, const char *command)
 		fail("guest %u is gone: see %s", g->nr, g->log);
 }
 
-/* Takes what a guest sent; false when its QEMU closed the port */
+/* Reads what a guest sent; false when its QEMU has closed the port */
 static bool guest_read(struct guest *g)
 {
 	char c;
@@ -144,7 +146,7 @@ static void guest_died(struct guest *g)
 	     g->log);
 }
 
-/* Waits a moment for any guest; one may close its port only when leaving */
+/* Waits a moment for any guest; only a leaving guest may close its port */
 static void guests_pump(bool leaving)
 {
 	struct pollfd pfd[MAX_GUESTS];
@@ -167,7 +169,7 @@ static void guests_pump(bool leaving)
 	}
 }
 
-/* Every guest that was asked answers "command ..."; false at the limit */
+/* True if every guest that was asked answers "command ..." within the limit */
 bool guests_answer(const char *command, double limit)
 {
 	double end = now() + limit;
@@ -199,7 +201,7 @@ void guests_idle(double seconds)
 		guests_pump(false);
 }
 
-/* True when every guest switched itself off and its QEMU left with success */
+/* True if every guest switches itself off and its QEMU exits successfully */
 bool guests_leave(double limit)
 {
 	double end = now() + limit;

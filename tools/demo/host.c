@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The demonstration itself, run inside the VM: guests under KVM, ksmd merging
- * their memory, the checks that nothing was lost or leaked, and the report.
+ * The demonstration itself, which runs in the VM: guests under KVM, ksmd that
+ * merges their memory, checks that nothing was lost or leaked, and the report.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -15,7 +15,8 @@
 #define SETTLE_LIMIT	75.0
 #define LEAVE_LIMIT	30.0
 #define EMPTY_LIMIT	20.0
-#define QUIET_SCANS	3	/* full scans that change less than one per cent */
+/* Full scans that change less than one per cent. Some pages are skipped in eight. */
+#define QUIET_SCANS	10
 #define QUIET_SECONDS	3.0
 
 struct options opt = {
@@ -32,15 +33,14 @@ struct options opt = {
 };
 
 /*
- * The same for every kernel that is compared. A page is looked at on every
- * scan (smart_scan 0), so that "settled" means that nothing is left to find.
+ * The pace that suits a host with guests, and zero pages. All else is as it is
+ * after boot, in every kernel of the comparison.
  */
 static void start_ksmd(void)
 {
 	ksm_write("pages_to_scan", 4000);
 	ksm_write("sleep_millisecs", 20);
 	ksm_write("use_zero_pages", 1);
-	ksm_try_write("smart_scan", 0);	/* a newer file: not every kernel has it */
 	ksm_write("run", 1);
 }
 
@@ -69,7 +69,7 @@ static void tell_one(struct guest *g, const char *command)
 		fail("guest %u did not end '%s' within %.0f s", g->nr, command, WORK_LIMIT);
 }
 
-/* What was seen while the guests settled, a sample at most every 0.2 s */
+/* Samples taken while the guests settled, at most every 0.2 s */
 static struct sample history[512];
 static unsigned int nr_history;
 
@@ -129,7 +129,10 @@ static void measure(struct result *r)
 	r->metadata_source = "counted by the kernel";
 	if (ksm_try_read("metadata_bytes", &r->metadata))
 		return;
-	/* Linux's own KSM does not say: 64 bytes an rmap_item, and a stable node */
+	/*
+	 * Linux's own KSM does not report it: 64 bytes an rmap_item, and a
+	 * stable node
+	 */
 	r->metadata_source = "estimate: 64 bytes an rmap_item and a stable node";
 	r->metadata = 64 * (items + r->settled.shared + r->settled.chains);
 }
@@ -150,7 +153,7 @@ static unsigned long expected_sum(unsigned int guest, bool written)
 	return sum;
 }
 
-/* Guests up to number "written" wrote their own values; the others did not */
+/* Guests up to number "written" have written their own values, the others not */
 static bool verify_all(unsigned int written)
 {
 	bool good = true;
@@ -176,8 +179,8 @@ static bool verify_all(unsigned int written)
 }
 
 /*
- * In a self-test one bit of one guest's memory is wrong while it is checked:
- * a check that then holds is a check that cannot fail.
+ * In a self-test, one bit of one guest's memory is wrong during the check. If
+ * the check succeeds even so, it cannot fail at all.
  */
 static bool verified(unsigned int written, const char *what)
 {
@@ -196,16 +199,17 @@ static bool verified(unsigned int written, const char *what)
 }
 
 /*
- * What is the same in all guests by how they were filled. Zero-filled memory
- * is not in it: splitting a huge page gives its zero-filled pages back, and no
- * counter of KSM's tells of these.
+ * Memory that is the same in all guests because of how they were filled. This
+ * does not include zero-filled memory: when the base splits a huge page, it
+ * maps the zero page for its zero-filled pages, and no counter of KSM shows
+ * that.
  */
 static unsigned long known_duplicates(void)
 {
 	return MIB_PAGES * (opt.guests - 1) * opt.layout.mib[REGION_COMMON];
 }
 
-/* Every written page is private again once ksmd has passed over it */
+/* Once ksmd has passed over it, every written page is private again */
 static bool taken_apart(unsigned long saved_before)
 {
 	unsigned long limit = saved_before - known_duplicates() / 100 * 95;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The only program of a demo guest: fills memory by pattern.h, keeps a small
+ * The only program of a demo guest. It fills memory by pattern.h, keeps a small
  * part of it changing, and does what the host asks over a virtio-serial port,
- * one line a command, one line an answer.
+ * with one line per command and one line per answer.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -28,7 +28,10 @@ static int port;
 
 static void die(const char *what)
 {
-	/* Goes to the console: init's end is a panic, which the host sees */
+	/*
+	 * Goes to the console. When init exits, the kernel panics, which the
+	 * host sees
+	 */
 	fprintf(stderr, "guest: %s: %s\n", what, strerror(errno));
 	exit(1);
 }
@@ -121,7 +124,7 @@ static void verify_all(void)
 	answer(text);
 }
 
-/* For the demo's test of itself: one wrong bit, as broken isolation would leave */
+/* For the demo's self-test: one wrong bit, as after broken isolation */
 static void flip(const char *name)
 {
 	unsigned long i = region_pages(REGION_COMMON) / 2;
@@ -143,6 +146,41 @@ static void rewrite_volatile(void)
 	rewrites++;
 }
 
+/* More memory with the same content in all guests, for a while. */
+#define MORE_PAGES	(16 * MIB_PAGES)
+#define MORE_FIRST	(1UL << 20)	/* no region is as large */
+
+static unsigned long *more;
+
+static void take_more(void)
+{
+	unsigned long i;
+
+	if (!more)
+		more = mmap(NULL, MORE_PAGES * PAGE_BYTES, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (more == MAP_FAILED)
+		die("mmap");
+	for (i = 0; i < MORE_PAGES; i++)
+		pattern_fill(more + i * PAGE_WORDS, REGION_COMMON, guest, MORE_FIRST + i);
+	answer("more ok\n");
+}
+
+/* Checks the memory before giving it back. */
+static void give_back(void)
+{
+	unsigned long want[PAGE_WORDS], i, bad = 0;
+
+	for (i = 0; more && i < MORE_PAGES; i++) {
+		pattern_fill(want, REGION_COMMON, guest, MORE_FIRST + i);
+		bad += !!memcmp(want, more + i * PAGE_WORDS, PAGE_BYTES);
+	}
+	if (more)
+		munmap(more, MORE_PAGES * PAGE_BYTES);
+	more = NULL;
+	answer(bad ? "less bad\n" : "less ok\n");
+}
+
 static void obey(const char *command)
 {
 	if (!strcmp(command, "fill"))
@@ -155,8 +193,12 @@ static void obey(const char *command)
 		write_own();
 	else if (!strcmp(command, "corrupt") || !strcmp(command, "mend"))
 		flip(command);
+	else if (!strcmp(command, "more"))
+		take_more();
+	else if (!strcmp(command, "less"))
+		give_back();
 	else if (!strcmp(command, "off"))
-		reboot(RB_AUTOBOOT);	/* the host's QEMU leaves instead */
+		reboot(RB_AUTOBOOT);	/* the host's QEMU exits instead */
 	else
 		answer("error: no such command\n");
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What every page of a guest's memory must hold. The guest fills and checks
- * by these functions; the host computes the same on its own, so that a guest
- * whose memory went wrong cannot talk itself right.
+ * What every page of a guest's memory must hold. The guest fills and checks its
+ * memory with these functions. The host computes the same on its own, so that a
+ * guest with damaged memory cannot report success.
  */
 #ifndef KSM_DEMO_PATTERN_H
 #define KSM_DEMO_PATTERN_H
@@ -37,7 +37,7 @@ static inline unsigned long pattern_mix(unsigned long x)
 	return x ^ (x >> 31);
 }
 
-/* The page as filled; seed is the guest's number where the region is its own */
+/* The page as filled; for a region of its own, seed is the guest's number */
 static inline void pattern_fill(unsigned long *page, enum region region,
 				unsigned int guest, unsigned long index)
 {
@@ -53,7 +53,7 @@ static inline void pattern_fill(unsigned long *page, enum region region,
 		page[i] = pattern_mix(x + i);
 }
 
-/* A guest's own values: a few words, at another place in every page */
+/* A guest's own values: a few words, at a different place in every page */
 static inline void pattern_patch(unsigned long *page, enum region region,
 				 unsigned int guest, unsigned long index)
 {

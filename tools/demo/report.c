@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What the user sees: the line of progress while the demonstration runs, the
- * checks as they are made, and the report, on the terminal and in a file.
+ * Output for the user: the progress of the demonstration, the checks as they
+ * are made, and the report, on the terminal and in a file.
  */
 #include <errno.h>
 #include <stdarg.h>
-#include <stdlib.h>
 #include <sys/utsname.h>
 
 #include "demo.h"
@@ -14,16 +13,8 @@
 #define LINE_SECONDS	10.0	/* between lines where a line cannot be rewritten */
 
 static const char *current = "starting";
-static bool line_open;		/* the cursor stands behind a line of progress */
 static char checks[MAX_CHECKS][240];
 static unsigned int nr_checks;
-
-static void line_clear(void)
-{
-	if (line_open)
-		fputs("\r\033[K", stdout);
-	line_open = false;
-}
 
 static double mib(unsigned long pages)
 {
@@ -35,15 +26,9 @@ static void progress_line(void)
 	struct sample s;
 
 	take_sample(&s);
-	line_clear();
 	/* Short enough for a line of a terminal: one that wraps cannot be rewritten */
-	printf("%4.0f s %-14s shared %lu sharing %lu saved %.1f MiB ksmd %.1f s", s.time, current,
-	       s.shared, s.sharing, mib(saved_pages(&s)), s.cpu);
-	if (opt.tty)
-		line_open = true;
-	else
-		putchar('\n');
-	fflush(stdout);
+	say_for_now("%4.0f s %-14s shared %lu sharing %lu saved %.1f MiB ksmd %.1f s", s.time,
+		    current, s.shared, s.sharing, mib(saved_pages(&s)), s.cpu);
 }
 
 void progress(void)
@@ -61,33 +46,6 @@ void stage(const char *what)
 	current = what;
 	if (opt.tty)
 		progress_line();
-}
-
-void say(const char *fmt, ...)
-{
-	va_list args;
-
-	line_clear();
-	va_start(args, fmt);
-	vprintf(fmt, args);
-	va_end(args);
-	putchar('\n');
-	fflush(stdout);
-}
-
-void fail(const char *fmt, ...)
-{
-	va_list args;
-
-	line_clear();
-	fflush(stdout);
-	fputs("demo: ", stderr);
-	va_start(args, fmt);
-	vfprintf(stderr, fmt, args);
-	va_end(args);
-	fputc('\n', stderr);
-	guests_kill();
-	exit(1);
 }
 
 bool check(bool held, const char *fmt, ...)
@@ -152,8 +110,7 @@ bool report_out(const struct result *r)
 	char path[300];
 	FILE *f;
 
-	line_clear();
-	printf("\n");
+	say("%s", "");
 	write_report(stdout, r);
 	snprintf(path, sizeof(path), "%s/report-%s.txt", opt.dir, opt.name);
 	f = fopen(path, "w");

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Prints the rate of the time-stamp counter, which QEMU's emulated CPUs share
- * with this machine, in kHz. A kernel that boots on a busy machine measures it
- * wrong at first and mends that later; KVM goes on by the first value and
- * then gives its guests clocks that stand still.
+ * with this machine, in kHz. On a busy machine, a booting kernel first measures
+ * a wrong rate and corrects it later. But KVM keeps the first value, and its
+ * guests then get clocks that stand still.
  */
 #include <stdio.h>
 #include <time.h>
@@ -20,7 +20,7 @@ static unsigned long long nanoseconds(void)
 	return ts.tv_sec * 1000000000ULL + ts.tv_nsec;
 }
 
-/* Of many pairs of readings the closest, which nothing interrupted */
+/* The closest of many pairs of readings, which nothing interrupted */
 static struct reading read_both(void)
 {
 	unsigned long long before, after, ticks, best = ~0ULL;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A TCG plugin of QEMU that counts how often each instruction of the kernel is
- * executed, from the first time that one address is reached until the first
- * time that another one is, or the end.
+ * A TCG plugin for QEMU that counts how often each instruction of the kernel is
+ * executed, from the first time that one address is reached to the first time
+ * that another one is, or to the end.
  *
  * Arguments: text=ADDRESS, the kernel's text; from=ADDRESS; until=ADDRESS (or 0);
  * to=FILE: a line "ADDRESS COUNT", the address in hexadecimal, for each.
@@ -20,7 +20,7 @@ EXPORT int qemu_plugin_version = 1;
 
 static uint64_t text, from, until;
 static const char *to;
-/* By offset in the text: executed so far, and when counting began and ended. */
+/* By offset in the text: counts up to now, when counting began, when it ended. */
 static uint64_t *now, *begun, *ended;
 static enum { BEFORE, BETWEEN, AFTER } stage;
 
