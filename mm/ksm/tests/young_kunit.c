@@ -24,8 +24,10 @@ struct young_test {
 	struct ksm_chunk *chunk;
 };
 
-static int test_clear_young(struct mmu_notifier *notifier, struct mm_struct *mm,
-			    unsigned long start, unsigned long end)
+/* What it returns is int in Linux 6.12, and bool in 7.3. */
+static typeof(((struct mmu_notifier_ops *)NULL)->clear_young(NULL, NULL, 0, 0))
+test_clear_young(struct mmu_notifier *notifier, struct mm_struct *mm, unsigned long start,
+		 unsigned long end)
 {
 	struct young_test *yt = container_of(notifier, struct young_test, notifier);
 	u64 begin = local_clock();
