@@ -254,9 +254,7 @@ static bool window_is_first(void)
 /* A worker has met a page that a CPU has yet to put on the LRU lists. */
 static bool drain_wanted;
 
-/**
- * ksm_want_drain - report a page that a CPU holds to put it on an LRU list
- */
+/** ksm_want_drain - report a page that a CPU holds to put it on an LRU list */
 void ksm_want_drain(void)
 {
 	if (!READ_ONCE(drain_wanted))
@@ -267,8 +265,9 @@ void ksm_want_drain(void)
  * ksm_scan_drain - put such pages on their lists before a full scan begins
  *
  * Until then they cannot be merged. All CPUs take part. After a report, the next worker
- * does it, once in a full scan: each may find that others have begun. Without one, whoever
- * begins does it, once a second. Context: sleeps.
+ * does it, once in a full scan: each may find that others have begun. A page that waits to
+ * become active looks like any other: so whoever begins does it, too, once a second.
+ * Context: sleeps.
  */
 void ksm_scan_drain(void)
 {

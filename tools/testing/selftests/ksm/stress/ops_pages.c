@@ -2,7 +2,10 @@
 /* Operations on a life's own memory: advice, mappings, frames; see stress.h. */
 
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -191,7 +194,28 @@ int op_hugepage(struct op_args *args)
 
 /* -------------------------------------------------------------- mappings */
 
-/* A call moves no more than a part of one mapping, so move it in halves. */
+/*
+ * How many of the pages are in one mapping. Linux 7.3 moves several at once, but may
+ * move only the first ones and fail.
+ */
+static size_t run_in_mapping(const char *from, size_t n)
+{
+	struct procmap_query query = {
+		.size = sizeof(query),
+		.query_addr = (uintptr_t)from,
+	};
+	int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+	size_t pages = n;
+
+	if (fd < 0)
+		return n;
+	if (!ioctl(fd, PROCMAP_QUERY, &query))
+		pages = (query.vma_end - query.query_addr) / PAGE_BYTES;
+	close(fd);
+	return pages < n ? pages : n;
+}
+
+/* Another process may have split the mapping since, so move it in halves then. */
 static void move_run(size_t i, size_t n, char *to, bool keep)
 {
 	int flags = MREMAP_MAYMOVE | MREMAP_FIXED | (keep ? MREMAP_DONTUNMAP : 0);
@@ -225,8 +249,10 @@ int op_mremap(struct op_args *args)
 	if (!to)
 		return -ENOMEM;
 	pages_lock(args->first, args->count);
-	for (i = args->first; (n = run_at(args, i)); i += n)
+	for (i = args->first; (n = run_at(args, i)); i += n) {
+		n = run_in_mapping(me->page[i].at, n);
 		move_run(i, n, PAGE(to, i - args->first), keep);
+	}
 	for (i = args->first; i < args->first + args->count; i += 5)
 		page_check(i);
 	pages_unlock(args->first, args->count);
