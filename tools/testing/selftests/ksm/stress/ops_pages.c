@@ -2,10 +2,7 @@
 /* Operations on a life's own memory: advice, mappings, frames; see stress.h. */
 
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/fs.h>
 #include <stdio.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -200,18 +197,17 @@ int op_hugepage(struct op_args *args)
  */
 static size_t run_in_mapping(const char *from, size_t n)
 {
-	struct procmap_query query = {
-		.size = sizeof(query),
-		.query_addr = (uintptr_t)from,
-	};
-	int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+	unsigned long start, end, at = (unsigned long)from;
+	FILE *maps = fopen("/proc/self/maps", "re");
 	size_t pages = n;
+	char line[512];
 
-	if (fd < 0)
+	if (!maps)
 		return n;
-	if (!ioctl(fd, PROCMAP_QUERY, &query))
-		pages = (query.vma_end - query.query_addr) / PAGE_BYTES;
-	close(fd);
+	while (fgets(line, sizeof(line), maps))
+		if (sscanf(line, "%lx-%lx", &start, &end) == 2 && start <= at && at < end)
+			pages = (end - at) / PAGE_BYTES;
+	fclose(maps);
 	return pages < n ? pages : n;
 }
 
