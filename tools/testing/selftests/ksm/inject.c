@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/rseq.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "inject.h"
@@ -22,6 +24,23 @@ bool inject_available(void)
 	return !access("/proc/self/fail-nth", W_OK) &&
 	       !access(DEBUGFS "failslab/verbose", W_OK) &&
 	       !access(DEBUGFS "fail_page_alloc/verbose", W_OK);
+}
+
+/*
+ * Restartable sequences of the C library: the kernel writes to the memory of a
+ * thread that was preempted. What a fork has shared has to be copied then, and
+ * a copy that fails ends the process. No call of it asked for that.
+ */
+static int rseq_stop(void)
+{
+	char *area = (char *)__builtin_thread_pointer() + __rseq_offset;
+	size_t size = sizeof(struct rseq);
+
+	if (!__rseq_size)
+		return 0;
+	if (size < __rseq_size)
+		size = __rseq_size;
+	return syscall(SYS_rseq, area, size, RSEQ_FLAG_UNREGISTER, RSEQ_SIG) ? -errno : 0;
 }
 
 /* Only the chosen tasks fail, wherever they allocate, and silently. */
@@ -49,7 +68,7 @@ int inject_start(void)
 	};
 	char path[128];
 	size_t i;
-	int err = 0;
+	int err = rseq_stop();
 
 	for (i = 0; i < sizeof(set) / sizeof(set[0]) && !err; i++) {
 		snprintf(path, sizeof(path), DEBUGFS "%s", set[i].file);
