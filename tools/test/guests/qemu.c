@@ -57,10 +57,10 @@ static void exec_qemu(const struct qemu *q, int port, const char *incoming)
 	fd = open(log, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 0644);
 	if (fd < 0 || dup2(port, 0) < 0 || dup2(port, 1) < 0 || dup2(fd, 2) < 0)
 		_exit(127);
-	/* If nothing is incoming, the last option ends the list. */
+	/* If nothing is incoming, the last option ends the list. XSAVE: see tools/demo/guest.c. */
 	execlp("qemu-system-x86_64", "qemu-system-x86_64", "-nodefaults", "-no-user-config",
 	       "-display", "none", "-no-reboot", "-machine", "microvm,accel=kvm,rtc=on", "-cpu",
-	       "host", "-smp", "1", "-m", memory, "-kernel", settings.kernel, "-initrd",
+	       "host,xsave=off", "-smp", "1", "-m", memory, "-kernel", settings.kernel, "-initrd",
 	       settings.initrd, "-append", append, "-serial", serial, "-chardev",
 	       "stdio,id=port,signal=off", "-device", "virtio-serial-device", "-device",
 	       "virtserialport,chardev=port,nr=1", "-device",
