@@ -77,8 +77,11 @@ def judge_suite(parse, lines):
     """Yields (verdict, name, why) for a document: each case, and the suite where
     that has failed. What the parser says of errors is the last one's why."""
     said = io.StringIO()
-    parse.stdout = type(parse.stdout)(said)
-    main = parse.parse_run_tests(lines)
+    if hasattr(parse, 'Printer'):
+        main = parse.parse_run_tests(lines, parse.Printer(output=said))
+    else:  # Linux 6.12
+        parse.stdout = type(parse.stdout)(said)
+        main = parse.parse_run_tests(lines)
     complaints = [re.sub(r'^\[[0-9:]*\] ', '', line) for line in said.getvalue().splitlines()
                   if '[ERROR]' in line or '[CRASHED]' in line]
     for suite in main.subtests:
