@@ -15,6 +15,8 @@
 
 #define N 256
 #define ZSWAP "/sys/module/zswap/parameters/enabled"
+#define MIDDLING "/sys/kernel/mm/transparent_hugepage/hugepages-16kB/enabled"
+#define PAGES_16K 4
 
 FIXTURE(swap) {
 	KSM_FIXTURE_STATE;
@@ -42,6 +44,7 @@ FIXTURE_TEARDOWN_PARENT(swap)
 	KSM_FIXTURE_TEARDOWN();
 	cgroup_stop();
 	file_write(ZSWAP, "N");
+	file_write(MIDDLING, "never");
 	EXPECT_EQ(0, swap_stop());
 }
 
@@ -76,6 +79,54 @@ SWAP_TEST(scan_while_out)
 	ASSERT_EQ(0, ksm_settle());
 	ASSERT_COUNTERS(N / 2, N / 2, 0);
 	EXPECT_EQ(0, mem_merged_bad(mem, N, 2000, 1));
+}
+
+/* Equal pages of the two, at the same places, that are in one frame. */
+static size_t common_frames(const char *mem, struct peer *p)
+{
+	size_t i, n = 0;
+
+	for (i = 0; i < N; i++) {
+		uint64_t pfn = page_pfn(0, PAGE(mem, i));
+
+		n += pfn && pfn == page_pfn(p->pid, PAGE(p->mem, i));
+	}
+	return n;
+}
+
+/*
+ * Several slots in a row may be read into one large page, if they lie as the pages of
+ * the first process to come do. The others who share them cannot have that page. This
+ * comes before all tests with zswap, which does without large pages for ever.
+ */
+SWAP_TEST(no_large_page_of_what_is_shared)
+{
+	char *mem = mem_map(N), *others = mem_map(2 * PAGES_16K);
+	struct peer p;
+	int round;
+
+	ASSERT_EQ(0, peer_start(&p, N));
+	mem_fill(others, 2 * PAGES_16K, 8000, 1);
+	mem_fill(mem, N, 9000, 1);
+	ASSERT_EQ(0, peer_fill(&p, 0, N, 9000, 1));
+	ASSERT_EQ(0, madvise(mem, N * PAGE_BYTES, MADV_MERGEABLE));
+	ASSERT_EQ(0, peer_madvise(&p, 0, N, MADV_MERGEABLE));
+	if (file_write(MIDDLING, "always"))
+		SKIP(return, "no huge pages of 16 kB");
+	ASSERT_EQ(0, madvise(mem, N * PAGE_BYTES, MADV_HUGEPAGE));
+	ASSERT_EQ(0, peer_madvise(&p, 0, N, MADV_HUGEPAGE));
+	for (round = 0; round < 2 * PAGES_16K; round++) {
+		ASSERT_EQ(0, ksm_settle());
+		ASSERT_EQ(N, common_frames(mem, &p));
+		/* One more slot in use, so that the others lie in another way */
+		ASSERT_EQ(0, madvise(PAGE(others, round), PAGE_BYTES, MADV_PAGEOUT));
+		ASSERT_LT(N / 2, swap_out(p.pid, p.mem, N));
+		ASSERT_LT(N / 2, swap_out(0, mem, N));
+		EXPECT_EQ(0, peer_bad(&p, 0, N, 9000, 1));
+		EXPECT_EQ(0, mem_bad(mem, N, 9000, 1));
+		EXPECT_EQ(0, common_frames(mem, &p));
+	}
+	EXPECT_EQ(0, peer_end(&p));
 }
 
 /*
