@@ -507,6 +507,16 @@ size_t mem_merged_bad(const char *mem, size_t pages, uint64_t seed, uint64_t ste
 	       mem_bad(PAGE(mem, pages / 2), pages / 2, seed, step);
 }
 
+size_t fewer_if_slow(size_t n)
+{
+	static int slow = -1;
+
+	/* With this, all other checks are configured as well. */
+	if (slow < 0)
+		slow = !access("/sys/kernel/debug/kmemleak", F_OK);
+	return slow ? n / 4 : n;
+}
+
 double seconds_now(void)
 {
 	struct timespec ts;

@@ -125,6 +125,11 @@ size_t mem_count_swapped(pid_t pid, const char *mem, size_t pages);
 size_t mem_count_zero_page(pid_t pid, const char *mem, size_t pages);
 
 double seconds_now(void);
+/*
+ * @n, or a quarter of it on a kernel that checks all it does: what takes long there
+ * takes several times as long, and fewer pages show the same.
+ */
+size_t fewer_if_slow(size_t n);
 void sleep_ms(unsigned int ms);
 
 /* The number of the caller's mappings that lie in this piece of memory. */

@@ -251,7 +251,7 @@ KSM_TEST(of_protected_memory)
 
 #define CPUS_MAX 64
 /* So many that undoing their merging takes a while */
-#define MANY 32768
+#define MANY fewer_if_slow(32768)
 
 /* Leaves little of any CPU to tasks that run only when nobody else does. */
 static size_t keep_cpus_busy(pid_t *hog)
@@ -366,7 +366,7 @@ KSM_TEST(nobody_waits_for_run)
 }
 
 /* Takes long to copy: many pages, with few contents. */
-#define LONG 16384UL
+#define LONG fewer_if_slow(16384)
 #define LONG_CONTENTS 64
 
 static char *map_long(void)
