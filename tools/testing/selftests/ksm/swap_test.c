@@ -82,11 +82,11 @@ SWAP_TEST(scan_while_out)
 }
 
 /* Equal pages of the two, at the same places, that are in one frame. */
-static size_t common_frames(const char *mem, struct peer *p)
+static size_t common_frames(const char *mem, struct peer *p, size_t pages)
 {
 	size_t i, n = 0;
 
-	for (i = 0; i < N; i++) {
+	for (i = 0; i < pages; i++) {
 		uint64_t pfn = page_pfn(0, PAGE(mem, i));
 
 		n += pfn && pfn == page_pfn(p->pid, PAGE(p->mem, i));
@@ -101,30 +101,31 @@ static size_t common_frames(const char *mem, struct peer *p)
  */
 SWAP_TEST(no_large_page_of_what_is_shared)
 {
-	char *mem = mem_map(N), *others = mem_map(2 * PAGES_16K);
+	const size_t n = 64;
+	char *mem = mem_map(n), *others = mem_map(PAGES_16K);
 	struct peer p;
 	int round;
 
-	ASSERT_EQ(0, peer_start(&p, N));
-	mem_fill(others, 2 * PAGES_16K, 8000, 1);
-	mem_fill(mem, N, 9000, 1);
-	ASSERT_EQ(0, peer_fill(&p, 0, N, 9000, 1));
-	ASSERT_EQ(0, madvise(mem, N * PAGE_BYTES, MADV_MERGEABLE));
-	ASSERT_EQ(0, peer_madvise(&p, 0, N, MADV_MERGEABLE));
+	ASSERT_EQ(0, peer_start(&p, n));
+	mem_fill(others, PAGES_16K, 8000, 1);
+	mem_fill(mem, n, 9000, 1);
+	ASSERT_EQ(0, peer_fill(&p, 0, n, 9000, 1));
+	ASSERT_EQ(0, madvise(mem, n * PAGE_BYTES, MADV_MERGEABLE));
+	ASSERT_EQ(0, peer_madvise(&p, 0, n, MADV_MERGEABLE));
 	if (file_write(MIDDLING, "always"))
 		SKIP(return, "no huge pages of 16 kB");
-	ASSERT_EQ(0, madvise(mem, N * PAGE_BYTES, MADV_HUGEPAGE));
-	ASSERT_EQ(0, peer_madvise(&p, 0, N, MADV_HUGEPAGE));
-	for (round = 0; round < 2 * PAGES_16K; round++) {
+	ASSERT_EQ(0, madvise(mem, n * PAGE_BYTES, MADV_HUGEPAGE));
+	ASSERT_EQ(0, peer_madvise(&p, 0, n, MADV_HUGEPAGE));
+	for (round = 0; round < PAGES_16K; round++) {
 		ASSERT_EQ(0, ksm_settle());
-		ASSERT_EQ(N, common_frames(mem, &p));
+		ASSERT_EQ(n, common_frames(mem, &p, n));
 		/* One more slot in use, so that the others lie in another way */
 		ASSERT_EQ(0, madvise(PAGE(others, round), PAGE_BYTES, MADV_PAGEOUT));
-		ASSERT_LT(N / 2, swap_out(p.pid, p.mem, N));
-		ASSERT_LT(N / 2, swap_out(0, mem, N));
-		EXPECT_EQ(0, peer_bad(&p, 0, N, 9000, 1));
-		EXPECT_EQ(0, mem_bad(mem, N, 9000, 1));
-		EXPECT_EQ(0, common_frames(mem, &p));
+		ASSERT_LT(n / 2, swap_out(p.pid, p.mem, n));
+		ASSERT_LT(n / 2, swap_out(0, mem, n));
+		EXPECT_EQ(0, peer_bad(&p, 0, n, 9000, 1));
+		EXPECT_EQ(0, mem_bad(mem, n, 9000, 1));
+		EXPECT_EQ(0, common_frames(mem, &p, n));
 	}
 	EXPECT_EQ(0, peer_end(&p));
 }
