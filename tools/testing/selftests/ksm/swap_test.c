@@ -16,7 +16,6 @@
 #define N 256
 #define ZSWAP "/sys/module/zswap/parameters/enabled"
 #define MIDDLING "/sys/kernel/mm/transparent_hugepage/hugepages-16kB/enabled"
-#define PAGES_16K 4
 
 FIXTURE(swap) {
 	KSM_FIXTURE_STATE;
@@ -95,37 +94,56 @@ static size_t common_frames(const char *mem, struct peer *p, size_t pages)
 }
 
 /*
- * Several slots in a row may be read into one large page, if they lie as the pages of
- * the first process to come do. The others who share them cannot have that page. This
- * comes before all tests with zswap, which does without large pages for ever.
+ * Runs of pages, each a page farther from the one before than its slots are: so some run
+ * lies as a large page has to.
+ */
+#define RUN 12
+#define RUNS 4
+#define STRIDE (RUN + 1)
+#define APART (RUNS * STRIDE)
+
+static size_t runs_bad(const char *mem, struct peer *p, uint64_t seed)
+{
+	size_t i, n = 0;
+
+	/* One process after the other: the first one gets large pages, if anybody does. */
+	for (i = 0; i < APART; i += STRIDE)
+		n += peer_bad(p, i, RUN, seed + i, 1) != 0;
+	for (i = 0; i < APART; i += STRIDE)
+		n += mem_bad(PAGE(mem, i), RUN, seed + i, 1);
+	return n;
+}
+
+/*
+ * Several slots in a row may be read into one large page. The others who share them
+ * cannot have that page. This comes before all tests with zswap, which does without
+ * large pages for ever.
  */
 SWAP_TEST(no_large_page_of_what_is_shared)
 {
-	const size_t n = 64;
-	char *mem = mem_map(n), *others = mem_map(PAGES_16K);
+	char *mem = mem_map(APART);
 	struct peer p;
 	int round;
+	size_t i;
 
-	ASSERT_EQ(0, peer_start(&p, n));
-	mem_fill(others, PAGES_16K, 8000, 1);
-	mem_fill(mem, n, 9000, 1);
-	ASSERT_EQ(0, peer_fill(&p, 0, n, 9000, 1));
-	ASSERT_EQ(0, madvise(mem, n * PAGE_BYTES, MADV_MERGEABLE));
-	ASSERT_EQ(0, peer_madvise(&p, 0, n, MADV_MERGEABLE));
+	ASSERT_EQ(0, peer_start(&p, APART));
+	for (i = 0; i < APART; i += STRIDE) {
+		mem_fill(PAGE(mem, i), RUN, 9000 + i, 1);
+		ASSERT_EQ(0, peer_fill(&p, i, RUN, 9000 + i, 1));
+	}
+	ASSERT_EQ(0, madvise(mem, APART * PAGE_BYTES, MADV_MERGEABLE));
+	ASSERT_EQ(0, peer_madvise(&p, 0, APART, MADV_MERGEABLE));
 	if (file_write(MIDDLING, "always"))
 		SKIP(return, "no huge pages of 16 kB");
-	ASSERT_EQ(0, madvise(mem, n * PAGE_BYTES, MADV_HUGEPAGE));
-	ASSERT_EQ(0, peer_madvise(&p, 0, n, MADV_HUGEPAGE));
-	for (round = 0; round < PAGES_16K; round++) {
+	ASSERT_EQ(0, madvise(mem, APART * PAGE_BYTES, MADV_HUGEPAGE));
+	ASSERT_EQ(0, peer_madvise(&p, 0, APART, MADV_HUGEPAGE));
+	for (round = 0; round < 2; round++) {
 		ASSERT_EQ(0, ksm_settle());
-		ASSERT_EQ(n, common_frames(mem, &p, n));
-		/* One more slot in use, so that the others lie in another way */
-		ASSERT_EQ(0, madvise(PAGE(others, round), PAGE_BYTES, MADV_PAGEOUT));
-		ASSERT_LT(n / 2, swap_out(p.pid, p.mem, n));
-		ASSERT_LT(n / 2, swap_out(0, mem, n));
-		EXPECT_EQ(0, peer_bad(&p, 0, n, 9000, 1));
-		EXPECT_EQ(0, mem_bad(mem, n, 9000, 1));
-		EXPECT_EQ(0, common_frames(mem, &p, n));
+		ASSERT_EQ(RUNS * RUN, common_frames(mem, &p, APART));
+		ASSERT_LT(APART / 2, swap_out(p.pid, p.mem, APART));
+		ASSERT_LT(APART / 2, swap_out(0, mem, APART));
+		EXPECT_EQ(0, runs_bad(mem, &p, 9000));
+		EXPECT_EQ(0, common_frames(mem, &p, APART));
 	}
 	EXPECT_EQ(0, peer_end(&p));
 }
