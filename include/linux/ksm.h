@@ -28,8 +28,8 @@ int ksm_madvise(struct vm_area_struct *vma, unsigned long start,
 		unsigned long end, int advice, vm_flags_t *vm_flags);
 
 /* madvise(2) MADV_UNMERGEABLE, ahead of the above; mmap_lock not held. */
-void ksm_unmerge_ahead(struct mm_struct *mm, unsigned long start,
-		       unsigned long end);
+int ksm_unmerge_ahead(struct mm_struct *mm, unsigned long start,
+		      unsigned long end);
 
 /* mmap(2) and brk(2), before each new VMA; mmap_lock held for writing. */
 vma_flags_t ksm_vma_flags(struct mm_struct *mm, const struct file *file,
@@ -133,8 +133,8 @@ static inline void ksm_exit(struct mm_struct *mm)
 
 #else /* CONFIG_KSM */
 
-static inline void ksm_unmerge_ahead(struct mm_struct *mm, unsigned long start,
-				     unsigned long end) { }
+static inline int ksm_unmerge_ahead(struct mm_struct *mm, unsigned long start,
+				    unsigned long end) { return 0; }
 static inline int ksm_disable(struct mm_struct *mm) { return 0; }
 static inline void ksm_mm_init(struct mm_struct *mm) { }
 static inline void ksm_fork(struct mm_struct *mm, struct mm_struct *oldmm) { }

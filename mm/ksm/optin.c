@@ -128,7 +128,7 @@ int ksm_enable_merge_any(struct mm_struct *mm)
  * @mm: the mm
  *
  * Context: mmap_lock held for writing; sleeps, allocates.
- * Return: 0; -ENOMEM or -ERESTARTSYS if merging stays enabled for all of the
+ * Return: 0; -ENOMEM, or -ERESTARTSYS if killed, and merging stays enabled for all of the
  *	mm.
  */
 int ksm_disable_merge_any(struct mm_struct *mm)

@@ -118,6 +118,16 @@ static bool unmerge_must_yield(struct unshare *found)
 	       mmap_lock_is_contended(found->vma->vm_mm);
 }
 
+/*
+ * mremap(2) may have moved other VMAs before this one, which a call that starts again
+ * would take for what is to be moved. So, where the mmap_lock is held all the time, only
+ * a signal that leaves nothing to start again ends it.
+ */
+static bool unmerge_is_interrupted(struct unshare *found)
+{
+	return found->yields ? signal_pending(current) : fatal_signal_pending(current);
+}
+
 static int unmerge_pmd(pmd_t *pmd, unsigned long addr, unsigned long end,
 		       struct mm_walk *walk)
 {
@@ -159,7 +169,7 @@ static int unmerge_hole(unsigned long addr, unsigned long end, int depth,
 	if (++found->holes % HOLES_A_LOOK)
 		return 0;
 	cond_resched();
-	return unmerge_must_yield(found) || signal_pending(current);
+	return unmerge_must_yield(found) || unmerge_is_interrupted(found);
 }
 
 static const struct mm_walk_ops unmerge_read_ops = {
@@ -412,7 +422,7 @@ static int unmerge_range(struct unshare *found, unsigned long end,
 
 		if (ksm_mm_exiting(found->vma->vm_mm))
 			break;
-		if (!signal_pending(current))
+		if (!unmerge_is_interrupted(found))
 			err = unmerge_some(found, end, ops);
 		if (err)
 			return err;
@@ -431,8 +441,8 @@ static int unmerge_range(struct unshare *found, unsigned long end,
  *	this takes the mmap_lock held for writing
  *
  * Context: mmap_lock held, at least for reading; sleeps, allocates.
- * Return: 0 and there is none left; -ENOMEM; -ERESTARTSYS; -EHWPOISON if a KSM
- *	page cannot be read any more.
+ * Return: 0 and there is none left; -ENOMEM; -ERESTARTSYS after a fatal signal;
+ *	-EHWPOISON if a KSM page cannot be read any more.
  */
 int ksm_unmerge_range(struct vm_area_struct *vma, unsigned long start,
 		      unsigned long end, bool lock_vma)
@@ -568,16 +578,19 @@ int ksm_unmerge_part(struct mm_struct *mm, unsigned long *start,
  * this is done.
  *
  * Context: mmap_lock not held; sleeps, allocates.
+ * Return: 0; or -ERESTARTSYS if a signal has come, and what is done stays so.
  */
-void ksm_unmerge_ahead(struct mm_struct *mm, unsigned long start,
-		       unsigned long end)
+int ksm_unmerge_ahead(struct mm_struct *mm, unsigned long start,
+		      unsigned long end)
 {
 	struct ksm_mm_slot *slot = ksm_slot_spare(mm);
+	int err;
 
 	if (!slot)
-		return;
-	ksm_unmerge_part(mm, &start, end, true);
+		return 0;
+	err = ksm_unmerge_part(mm, &start, end, true);
 	ksm_slot_unspare(slot);
+	return err == -ERESTARTSYS ? err : 0;
 }
 
 #ifdef CONFIG_KSM_KUNIT_TEST

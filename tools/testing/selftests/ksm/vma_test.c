@@ -7,6 +7,7 @@
 #include <setjmp.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 
 #ifndef MADV_FREE
 #define MADV_FREE 8
@@ -329,6 +330,60 @@ KSM_TEST(mremap_grows_in_place)
 	ASSERT_EQ(0, ksm_settle());
 	ASSERT_COUNTERS(1, 2 * N - 1, 0);
 	EXPECT_EQ(0, mem_bad(mem, 2 * N, 76, 0));
+}
+
+static void on_alarm(int sig)
+{
+}
+
+#define SEVERAL_FIRST fewer_if_slow(4096)
+#define SEVERAL (SEVERAL_FIRST + N)
+
+/* Moves two mappings at once, both merged, with a signal each millisecond; an error. */
+static int move_several(char *mem, char *to)
+{
+	const struct itimerval often = { { 0, 1000 }, { 0, 1000 } }, never = { };
+	const int flags = MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP;
+	char *ret;
+	int err;
+
+	if (mprotect(mem, SEVERAL * PAGE_BYTES, PROT_READ | PROT_WRITE))
+		return errno;
+	mem_fill(mem, SEVERAL_FIRST, 90, 0);
+	mem_fill(PAGE(mem, SEVERAL_FIRST), N, 91, 0);
+	if (mprotect(PAGE(mem, SEVERAL_FIRST), N * PAGE_BYTES, PROT_READ) ||
+	    madvise(mem, SEVERAL * PAGE_BYTES, MADV_MERGEABLE))
+		return errno;
+	if (ksm_settle() || mem_count_ksm(0, mem, SEVERAL) != SEVERAL)
+		return EAGAIN;
+	setitimer(ITIMER_REAL, &often, NULL);
+	ret = mremap(mem, SEVERAL * PAGE_BYTES, SEVERAL * PAGE_BYTES, flags, to);
+	err = errno;
+	setitimer(ITIMER_REAL, &never, NULL);
+	return ret == to ? 0 : err;
+}
+
+/*
+ * A call that is interrupted when it has moved some of them starts again, and takes what
+ * it has left there for the rest.
+ */
+KSM_TEST(mremap_of_several_under_signals)
+{
+	const struct sigaction by_alarm = { .sa_handler = on_alarm, .sa_flags = SA_RESTART };
+	char *mem = mem_map(SEVERAL), *to = mem_map(SEVERAL);
+	int round;
+
+	ASSERT_EQ(0, sigaction(SIGALRM, &by_alarm, NULL));
+	for (round = 0; round < 4; round++) {
+		int err = move_several(mem, to);
+
+		if (err == EFAULT && !mem_bad(mem, SEVERAL_FIRST, 90, 0))
+			SKIP(return, "mremap moves one mapping at a time");
+		ASSERT_EQ(0, err);
+		ASSERT_EQ(0, mem_bad(to, SEVERAL_FIRST, 90, 0));
+		EXPECT_EQ(0, mem_bad(PAGE(to, SEVERAL_FIRST), N, 91, 0));
+		EXPECT_EQ(0, mem_bad(mem, SEVERAL, 0, 0));
+	}
 }
 
 #define PMEM "/dev/pmem0"
