@@ -348,19 +348,19 @@ static int move_several(char *mem, char *to)
 	int err;
 
 	if (mprotect(mem, SEVERAL * PAGE_BYTES, PROT_READ | PROT_WRITE))
-		return errno;
+		return -errno;
 	mem_fill(mem, SEVERAL_FIRST, 90, 0);
 	mem_fill(PAGE(mem, SEVERAL_FIRST), N, 91, 0);
 	if (mprotect(PAGE(mem, SEVERAL_FIRST), N * PAGE_BYTES, PROT_READ) ||
 	    madvise(mem, SEVERAL * PAGE_BYTES, MADV_MERGEABLE))
-		return errno;
+		return -errno;
 	if (ksm_settle() || mem_count_ksm(0, mem, SEVERAL) != SEVERAL)
-		return EAGAIN;
+		return -EAGAIN;
 	setitimer(ITIMER_REAL, &often, NULL);
 	ret = mremap(mem, SEVERAL * PAGE_BYTES, SEVERAL * PAGE_BYTES, flags, to);
 	err = errno;
 	setitimer(ITIMER_REAL, &never, NULL);
-	return ret == to ? 0 : err;
+	return ret == to ? 0 : -err;
 }
 
 /*
@@ -377,7 +377,7 @@ KSM_TEST(mremap_of_several_under_signals)
 	for (round = 0; round < 4; round++) {
 		int err = move_several(mem, to);
 
-		if (err == EFAULT && !mem_bad(mem, SEVERAL_FIRST, 90, 0))
+		if (err == -EFAULT && !mem_bad(mem, SEVERAL_FIRST, 90, 0))
 			SKIP(return, "mremap moves one mapping at a time");
 		ASSERT_EQ(0, err);
 		ASSERT_EQ(0, mem_bad(to, SEVERAL_FIRST, 90, 0));
