@@ -128,8 +128,8 @@ int ksm_enable_merge_any(struct mm_struct *mm)
  * @mm: the mm
  *
  * Context: mmap_lock held for writing; sleeps, allocates.
- * Return: 0; -ENOMEM, or -ERESTARTSYS if killed, and merging stays enabled for all of the
- *	mm.
+ * Return: 0; -ENOMEM, -ERESTARTSYS or -EHWPOISON if merging stays enabled for all of
+ *	the mm.
  */
 int ksm_disable_merge_any(struct mm_struct *mm)
 {
@@ -195,7 +195,7 @@ int ksm_madvise(struct vm_area_struct *vma, unsigned long start,
 		if (!err)
 			*vm_flags |= VM_MERGEABLE;
 	} else if (advice == MADV_UNMERGEABLE && (*vm_flags & VM_MERGEABLE)) {
-		err = ksm_unmerge_range(vma, start, end, true);
+		err = ksm_unmerge_range(vma, start, end, false);
 		if (!err)
 			*vm_flags &= ~VM_MERGEABLE;
 	}

@@ -63,6 +63,7 @@ struct shared {
  * @holes: empty entries of page tables that were passed
  * @waits: a KSM page is being migrated at @next
  * @yields: stop when somebody waits for the mmap_lock
+ * @restarts: stop at any signal, not only at a fatal one
  * @since: jiffies when the mmap_lock was taken
  */
 struct unshare {
@@ -75,6 +76,7 @@ struct unshare {
 	unsigned long holes;
 	bool waits;
 	bool yields;
+	bool restarts;
 	unsigned long since;
 };
 
@@ -118,14 +120,9 @@ static bool unmerge_must_yield(struct unshare *found)
 	       mmap_lock_is_contended(found->vma->vm_mm);
 }
 
-/*
- * mremap(2) may have moved other VMAs before this one, which a call that starts again
- * would take for what is to be moved. So, where the mmap_lock is held all the time, only
- * a signal that leaves nothing to start again ends it.
- */
 static bool unmerge_is_interrupted(struct unshare *found)
 {
-	return found->yields ? signal_pending(current) : fatal_signal_pending(current);
+	return found->restarts ? signal_pending(current) : fatal_signal_pending(current);
 }
 
 static int unmerge_pmd(pmd_t *pmd, unsigned long addr, unsigned long end,
@@ -437,15 +434,18 @@ static int unmerge_range(struct unshare *found, unsigned long end,
  * @vma: the VMA
  * @start: first address
  * @end: address behind the last
- * @lock_vma: keep out page faults, which could bring KSM pages in from swap;
- *	this takes the mmap_lock held for writing
+ * @restarts: the system call may start again after any signal. That of mremap(2) may
+ *	not: it may have moved other VMAs by now, and would take what it has left in
+ *	their place for what is to be moved
  *
- * Context: mmap_lock held, at least for reading; sleeps, allocates.
- * Return: 0 and there is none left; -ENOMEM; -ERESTARTSYS after a fatal signal;
+ * Page faults are kept out, as they could bring KSM pages in from swap.
+ *
+ * Context: mmap_lock held for writing; sleeps, allocates.
+ * Return: 0 and there is none left; -ENOMEM; -ERESTARTSYS after a signal;
  *	-EHWPOISON if a KSM page cannot be read any more.
  */
 int ksm_unmerge_range(struct vm_area_struct *vma, unsigned long start,
-		      unsigned long end, bool lock_vma)
+		      unsigned long end, bool restarts)
 {
 	struct unshare *found;
 	int err;
@@ -460,10 +460,9 @@ int ksm_unmerge_range(struct vm_area_struct *vma, unsigned long start,
 	found->holes = 0;
 	found->next = start;
 	found->yields = false;
-	if (lock_vma)
-		vma_start_write(vma);
-	err = unmerge_range(found, end, lock_vma ? &unmerge_write_ops :
-						   &unmerge_read_ops);
+	found->restarts = restarts;
+	vma_start_write(vma);
+	err = unmerge_range(found, end, &unmerge_write_ops);
 	kfree(found);
 	return err;
 }
@@ -549,6 +548,7 @@ int ksm_unmerge_part(struct mm_struct *mm, unsigned long *start,
 	found->holes = 0;
 	found->next = *start;
 	found->yields = true;
+	found->restarts = true;
 	do {
 		err = unmerge_lock(mm, patient);
 		if (err)
@@ -578,7 +578,8 @@ int ksm_unmerge_part(struct mm_struct *mm, unsigned long *start,
  * this is done.
  *
  * Context: mmap_lock not held; sleeps, allocates.
- * Return: 0; or -ERESTARTSYS if a signal has come, and what is done stays so.
+ * Return: 0; or -ERESTARTSYS if a signal has come: the call starts again, and finds most
+ *	of it done. A worker of io_uring cannot start it again, and goes on instead.
  */
 int ksm_unmerge_ahead(struct mm_struct *mm, unsigned long start,
 		      unsigned long end)
@@ -590,7 +591,7 @@ int ksm_unmerge_ahead(struct mm_struct *mm, unsigned long start,
 		return 0;
 	err = ksm_unmerge_part(mm, &start, end, true);
 	ksm_slot_unspare(slot);
-	return err == -ERESTARTSYS ? err : 0;
+	return err == -ERESTARTSYS && !(current->flags & PF_IO_WORKER) ? err : 0;
 }
 
 #ifdef CONFIG_KSM_KUNIT_TEST

@@ -11,7 +11,7 @@ struct mm_struct;
 struct vm_area_struct;
 
 int ksm_unmerge_range(struct vm_area_struct *vma, unsigned long start,
-		      unsigned long end, bool lock_vma);
+		      unsigned long end, bool restarts);
 int ksm_unmerge_part(struct mm_struct *mm, unsigned long *start,
 		     unsigned long end, bool patient);
 
