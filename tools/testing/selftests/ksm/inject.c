@@ -34,13 +34,15 @@ bool inject_available(void)
 static int rseq_stop(void)
 {
 	char *area = (char *)__builtin_thread_pointer() + __rseq_offset;
-	size_t size = sizeof(struct rseq);
+	size_t size;
 
 	if (!__rseq_size)
 		return 0;
-	if (size < __rseq_size)
-		size = __rseq_size;
-	return syscall(SYS_rseq, area, size, RSEQ_FLAG_UNREGISTER, RSEQ_SIG) ? -errno : 0;
+	/* It has to be the size that the library has registered, which it does not tell. */
+	for (size = 32; size <= 256; size += 32)
+		if (!syscall(SYS_rseq, area, size, RSEQ_FLAG_UNREGISTER, RSEQ_SIG))
+			return 0;
+	return -errno;
 }
 
 /* Only the chosen tasks fail, wherever they allocate, and silently. */
