@@ -115,9 +115,8 @@ static size_t runs_bad(const char *mem, struct peer *p, uint64_t seed)
 }
 
 /*
- * Several slots in a row may be read into one large page. The others who share them
- * cannot have that page. This comes before all tests with zswap, which does without
- * large pages for ever.
+ * Several slots in a row may be read into one large page, which is of no use to others who
+ * share them. Before all tests with zswap: from then on there are no large pages.
  */
 SWAP_TEST(no_large_page_of_what_is_shared)
 {
