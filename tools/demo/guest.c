@@ -34,8 +34,8 @@ static void exec_qemu(const struct guest *g, int fd)
 	if (log < 0 || dup2(fd, 0) < 0 || dup2(fd, 1) < 0 || dup2(log, 2) < 0)
 		_exit(127);
 	/*
-	 * An emulated processor has XSAVE for a guest, but does not tell how large
-	 * its areas are. Linux 7.3 does without, then, and crashes.
+	 * QEMU's emulated processor offers XSAVE to a guest, but says that its areas
+	 * have no size. Linux 7.3 then switches XSAVE off, and crashes.
 	 */
 	execlp("qemu-system-x86_64", "qemu-system-x86_64",
 	       "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",

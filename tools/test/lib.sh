@@ -12,8 +12,8 @@ test_lists=${KSM_TEST_LISTS:-tools/test}
 # shellcheck disable=SC2034 # for those that read this
 test_append=slab_nomerge test_movable='movablecore=768M' test_pmem='memmap=64M!1G'
 
-# On the debug kernel: KASAN watches all slab memory. SLUB's own checks come to nearly as
-# much time as all else, so they are for KSM's caches and those of reverse mapping.
+# On the debug kernel, KASAN watches all slab memory. SLUB's own checks nearly double the
+# time of a test, so only KSM's caches and those of reverse mapping have them.
 # shellcheck disable=SC2034
 test_slabs='slab_debug=-;FZPU,ksm_*,anon_vma*'
 

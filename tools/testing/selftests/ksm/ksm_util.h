@@ -126,8 +126,8 @@ size_t mem_count_zero_page(pid_t pid, const char *mem, size_t pages);
 
 double seconds_now(void);
 /*
- * @n, or a quarter of it on a kernel that checks all it does: what takes long there
- * takes several times as long, and fewer pages show the same.
+ * Returns @n, or a quarter of it on a debug kernel: that one takes several times as long
+ * for each page, so fewer pages keep it busy as long.
  */
 size_t fewer_if_slow(size_t n);
 void sleep_ms(unsigned int ms);
